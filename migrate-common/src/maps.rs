@@ -1,0 +1,86 @@
+//! Values of the recorder's maps.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Containers that one agent records at a time.
+pub const MAX_CONTAINERS: u32 = 256;
+/// Bytes of output that one ring entry carries; more goes on in pieces of this size.
+pub const PIECE_BYTES: usize = 16 * 1024;
+/// Pieces of one system call: 64 MiB. More ends the log.
+pub const MAX_PIECES: u32 = 4096;
+
+/// Key: the cgroup's id (v2 inode number). What the programs must know of a container.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Container {
+    /// Index into the per-container arrays.
+    pub slot: u32,
+    /// [`phase`].
+    pub phase: u32,
+}
+
+/// Where a container is.
+pub mod phase {
+    /// Its runtime is still setting it up: nothing is recorded until its pid 1 enters its first image.
+    pub const SETUP: u32 = 0;
+    /// Every task is recorded.
+    pub const RECORDING: u32 = 1;
+}
+
+/// By slot: what has been seen and lost. `seq` numbers every record before its space is asked for, so a loss leaves a hole.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Counters {
+    /// Records numbered: the next `seq`.
+    pub seq: u64,
+    /// Records that the ring took.
+    pub emitted: u64,
+    /// Records or pieces that the ring had no room for.
+    pub ring_full: u64,
+    /// Records whose payload was over the bounds.
+    pub too_large: u64,
+    /// Records whose payload could not be read.
+    pub faults: u64,
+    /// Bytes that the ring took.
+    pub bytes: u64,
+}
+
+/// Byte offsets of kernel fields, read from the kernel's BTF at load: Rust's eBPF has no CO-RE.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Offsets {
+    pub task_pid: u32,
+    pub task_tgid: u32,
+    pub task_thread_pid: u32,
+    pub task_mm: u32,
+    pub task_fs: u32,
+    pub task_files: u32,
+    pub task_exit_code: u32,
+    pub task_personality: u32,
+    pub pid_level: u32,
+    pub pid_numbers: u32,
+    pub upid_bytes: u32,
+    pub upid_nr: u32,
+    pub fs_root_dentry: u32,
+    pub dentry_sb: u32,
+    pub files_fdt: u32,
+    pub fdt_max_fds: u32,
+    pub fdt_fd: u32,
+    pub file_inode: u32,
+    pub file_flags: u32,
+    pub file_private: u32,
+    pub inode_mode: u32,
+    pub inode_sb: u32,
+    pub sb_magic: u32,
+    pub socket_sk: u32,
+    pub sock_family: u32,
+    pub regs_ax: u32,
+    pub regs_orig_ax: u32,
+    pub regs_ip: u32,
+    pub regs_di: u32,
+    pub regs_si: u32,
+    pub regs_dx: u32,
+    pub regs_r10: u32,
+    pub regs_r8: u32,
+    pub regs_r9: u32,
+}

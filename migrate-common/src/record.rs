@@ -1,0 +1,172 @@
+//! One record: what the probes emit, what the log holds, what the replica is fed.
+//!
+//! ```text
+//!   0       4     5      6      8      12     16            24
+//!  +-------+-----+------+------+------+------+-------------+-------------+
+//!  | len   |kind |class |flags | slot | tid  | seq         | time_ns     |
+//!  +-------+-----+------+------+------+------+-------------+-------------+
+//!  32      36       40            48
+//!  +-------+--------+-------------+---------------------------------------+
+//!  | nr    |host_tid| ret         | args[0..6]                            |
+//!  +-------+--------+-------------+---------------------------------------+
+//!  96
+//!  +-----------------------------------------------------------------------+
+//!  | payload: segments, each                                               |
+//!  |   addr u64 | len u32 | zero u32 | bytes, padded with zeros to 8       |
+//!  +-----------------------------------------------------------------------+
+//! ```
+//!
+//! Little endian, 8-byte aligned. `len` counts header and payload and is a multiple of 8. A segment is what the kernel
+//! wrote to user memory at `addr`: replaying an injected call is writing its segments. A payload too large for one ring
+//! entry goes on in [`Kind::Piece`] entries of the same `seq` and task, which follow it in the ring; userspace joins them,
+//! so a log never holds one.
+//!
+//! Any change of layout or meaning is a new [`VERSION`].
+
+use bytemuck::{Pod, Zeroable};
+
+/// Version of the record layout, of the syscall table's meaning, and so of every log.
+pub const VERSION: u16 = 1;
+
+/// The fixed part of a record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Header {
+    /// Bytes of header and payload; a multiple of 8.
+    pub len: u32,
+    /// A [`Kind`].
+    pub kind: u8,
+    /// A [`Class`]: what the call's file descriptor is.
+    pub class: u8,
+    /// [`flags`].
+    pub flags: u16,
+    /// Which container, as an index into the recorder's tables. 0 in a log.
+    pub slot: u32,
+    /// The task, as its own pid namespace numbers it.
+    pub tid: u32,
+    /// Position in the container's log: 0, 1, 2 ... without a hole.
+    pub seq: u64,
+    /// CLOCK_MONOTONIC of the source's host, outside any time namespace.
+    pub time_ns: u64,
+    /// System call number for [`Kind::Syscall`], signal number for [`Kind::Signal`], else 0.
+    pub nr: i32,
+    /// The task as the host numbers it: for userspace on the source, 0 in a log.
+    pub host_tid: u32,
+    /// What the call returned.
+    pub ret: i64,
+    /// The call's arguments, or what the kind says.
+    pub args: [u64; 6],
+}
+
+/// Bytes of a [`Header`].
+pub const HEADER_BYTES: usize = size_of::<Header>();
+const _: () = assert!(HEADER_BYTES == 96);
+const _: () = assert!(core::mem::offset_of!(Header, seq) == 16);
+const _: () = assert!(core::mem::offset_of!(Header, ret) == 40);
+const _: () = assert!(core::mem::offset_of!(Header, args) == 48);
+
+/// What precedes the bytes of a segment.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct SegmentHeader {
+    /// Where in the task's memory.
+    pub addr: u64,
+    /// How many bytes, without the padding.
+    pub len: u32,
+    /// Always 0.
+    pub zero: u32,
+}
+
+/// Bytes of a [`SegmentHeader`].
+pub const SEGMENT_BYTES: usize = size_of::<SegmentHeader>();
+const _: () = assert!(SEGMENT_BYTES == 16);
+
+/// `n` rounded up to the alignment of records and segments.
+#[must_use]
+pub const fn padded(n: usize) -> usize {
+    (n + 7) & !7
+}
+
+macro_rules! byte_enum {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $value:literal,)* }) => {
+        $(#[$meta])*
+        #[repr(u8)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vmeta])* $variant = $value,)* }
+        impl $name {
+            /// The variant with this number.
+            #[must_use]
+            pub const fn from_u8(value: u8) -> Option<Self> {
+                match value { $($value => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+byte_enum! {
+    /// What a record tells.
+    Kind {
+        /// A system call returned. `nr`, `ret`, `args` (rdi, rsi, rdx, r10, r8, r9 as the call left them); payload: what it
+        /// wrote to user memory. A new child's return from `clone`, and the return of `execve` in the new image, are two.
+        Syscall = 1,
+        /// A task made a task, told before either returns from the call. `args[0]` the child's tid, `args[1]` the child's
+        /// tgid (another than the tid: a thread), `args[2]` 1 if it shares its parent's memory.
+        Fork = 2,
+        /// A task entered a new image. `args[0]` is 1 while the address space is laid out without randomness. The log holds
+        /// the agent's [`Kind::Image`] directly behind it.
+        Exec = 3,
+        /// A task ended. `args[0]` its exit code as wait(2) packs it.
+        Exit = 4,
+        /// A signal was taken from the queue. `nr` the signal; `args[0]` the handler (0 default, 1 ignore), `args[1]` the
+        /// action's flags, `args[2]` orig_rax (-1 unless the task stands at a call's return), `args[3]` rip; payload: one
+        /// segment at address 0, the kernel's siginfo.
+        Signal = 5,
+        /// More payload of the [`Kind::Syscall`] record before it. Only in the ring.
+        Piece = 6,
+        /// Written by the agent: the start of a new image. `args[0]` the stack pointer at its first instruction, `args[1]`
+        /// rip; payload: segments that the replica's new image must hold too: the initial stack from sp up.
+        Image = 16,
+    }
+}
+
+byte_enum! {
+    /// What the file descriptor of a call is, as the recorder read it from the kernel's file.
+    Class {
+        /// The call has none, or it is not open.
+        None = 0,
+        /// A regular file of the container's own root or of a tmpfs: the replica has it too.
+        OwnFile = 1,
+        /// A directory of the same.
+        OwnDir = 2,
+        /// A pipe or FIFO.
+        Pipe = 3,
+        /// A unix socket.
+        Unix = 4,
+        /// An IPv4 or IPv6 socket.
+        Inet = 5,
+        /// Another socket: netlink, packet.
+        Socket = 6,
+        /// An anonymous inode: epoll, eventfd, timerfd, signalfd, inotify, pidfd.
+        Anon = 7,
+        /// A character device.
+        Char = 8,
+        /// A file or directory of another file system: /proc, /sys, a bind mount.
+        Foreign = 9,
+        /// None of these.
+        Other = 10,
+    }
+}
+
+/// Bits of [`Header::flags`].
+pub mod flags {
+    /// User memory could not be read where the call had just written: the payload is incomplete and the log ends here.
+    pub const FAULT: u16 = 1;
+    /// The payload did not fit the recorder's bounds: the log ends here.
+    pub const TOO_LARGE: u16 = 2;
+    /// `Piece` entries follow.
+    pub const MORE: u16 = 4;
+    /// The last piece.
+    pub const LAST: u16 = 8;
+    /// The file of the call's descriptor is open for appending.
+    pub const APPEND: u16 = 16;
+}

@@ -1,0 +1,133 @@
+//! The rows in the form that the probes read from a map.
+
+use super::{Fd, Len, Out, Policy, Row, When};
+use bytemuck::{Pod, Zeroable};
+
+/// Outputs of one call at the most.
+pub const MAX_OUTS: usize = 4;
+
+/// A row, or one choice of it, for the probes. The array map of rows is indexed by number; the hash map of choices by
+/// [`choice_key`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct KRow {
+    /// [`krow_flags`].
+    pub flags: u8,
+    /// Index of the descriptor argument; 6 for the result; 0xff for none.
+    pub fd: u8,
+    /// Index of the choosing argument; 0xff for none.
+    pub select: u8,
+    /// How many of `outs` count.
+    pub outs_len: u8,
+    pub outs: [KOut; MAX_OUTS],
+}
+const _: () = assert!(size_of::<KRow>() == 4 + 8 * MAX_OUTS);
+
+/// Bits of [`KRow::flags`].
+pub mod krow_flags {
+    /// The row exists.
+    pub const PRESENT: u8 = 1;
+    /// No payload where the descriptor is a file of the container's own: the replica reads it itself.
+    pub const NOT_OF_OWN_FILES: u8 = 2;
+}
+
+/// An output for the probes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct KOut {
+    pub arg: u8,
+    /// [`len_kind`].
+    pub len: u8,
+    /// The argument that the length comes from.
+    pub len_arg: u8,
+    /// [`when_kind`].
+    pub when: u8,
+    /// The constant or the factor.
+    pub factor: u32,
+}
+
+/// Numbers of [`Len`] in [`KOut::len`].
+pub mod len_kind {
+    pub const CONST: u8 = 1;
+    pub const RET: u8 = 2;
+    pub const ARG: u8 = 3;
+    pub const DEREF: u8 = 4;
+    pub const BITS: u8 = 5;
+    pub const IOV: u8 = 6;
+    pub const MSGHDR: u8 = 7;
+    pub const MMSGHDR: u8 = 8;
+    pub const PAGES: u8 = 9;
+    pub const RET_CAP: u8 = 10;
+}
+
+/// Numbers of [`When`] in [`KOut::when`].
+pub mod when_kind {
+    pub const OK: u8 = 0;
+    pub const POSITIVE: u8 = 1;
+    pub const ALWAYS: u8 = 2;
+}
+
+/// Key of a choice in the probes' hash map.
+#[must_use]
+pub const fn choice_key(nr: u16, value: u32) -> u64 {
+    ((nr as u64) << 32) | value as u64
+}
+
+impl From<&Out> for KOut {
+    fn from(out: &Out) -> Self {
+        let (len, len_arg, factor) = match out.len {
+            Len::Const(n) => (len_kind::CONST, 0, n),
+            Len::Ret(n) => (len_kind::RET, 0, n),
+            Len::Arg(arg, n) => (len_kind::ARG, arg, n),
+            Len::Deref(arg) => (len_kind::DEREF, arg, 1),
+            Len::Bits(arg) => (len_kind::BITS, arg, 1),
+            Len::Iov(arg) => (len_kind::IOV, arg, 1),
+            Len::Msghdr => (len_kind::MSGHDR, 0, 1),
+            Len::Mmsghdr => (len_kind::MMSGHDR, 0, 1),
+            Len::Pages(arg) => (len_kind::PAGES, arg, 1),
+            Len::RetCap(arg) => (len_kind::RET_CAP, arg, 1),
+        };
+        let when = match out.when {
+            When::Ok => when_kind::OK,
+            When::Positive => when_kind::POSITIVE,
+            When::Always => when_kind::ALWAYS,
+        };
+        Self { arg: out.arg, len, len_arg, when, factor }
+    }
+}
+
+impl KRow {
+    /// The row itself, without its choices.
+    #[must_use]
+    pub fn of_row(row: &Row) -> Self {
+        let mut k = Self::new(row.fd, row.policy, row.outs);
+        k.select = row.select.as_ref().map_or(0xff, |select| select.arg);
+        k
+    }
+
+    /// One choice of a row.
+    #[must_use]
+    pub fn of_choice(row: &Row, choice: &super::Choice) -> Self {
+        Self::new(row.fd, choice.policy, choice.outs)
+    }
+
+    fn new(fd: Fd, policy: Policy, outs: &[Out]) -> Self {
+        let mut k = Self { flags: krow_flags::PRESENT, select: 0xff, ..Self::default() };
+        k.fd = match fd {
+            Fd::None => 0xff,
+            Fd::Arg(arg) => arg,
+            Fd::Ret => 6,
+        };
+        if policy == Policy::OwnElseInject {
+            k.flags |= krow_flags::NOT_OF_OWN_FILES;
+        }
+        for (at, out) in k.outs.iter_mut().zip(outs) {
+            *at = out.into();
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "the table's test bounds it by MAX_OUTS")]
+        {
+            k.outs_len = outs.len() as u8;
+        }
+        k
+    }
+}

@@ -1,0 +1,1 @@
+//! Docker, the OCI runtime and cgroups.

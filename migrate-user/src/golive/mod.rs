@@ -1,0 +1,1 @@
+//! Hands the source's live kernel objects to the replica.

@@ -1,0 +1,17 @@
+//! Live migration of Docker containers by logging and replay.
+//!
+//! The data path is the module list: [`probe`] captures, [`ring`] orders, [`round`] cuts and compresses, [`wire`] ships,
+//! [`replay`] feeds the replica, [`golive`] hands over. [`container`] speaks with Docker, the OCI runtime and cgroups,
+//! [`agent`] ties it together, [`cli`] is what people see, [`sys`] holds the system calls that no library has.
+
+pub mod agent;
+pub mod cli;
+pub mod container;
+pub mod golive;
+pub mod probe;
+pub mod record;
+pub mod replay;
+pub mod ring;
+pub mod round;
+pub mod sys;
+pub mod wire;

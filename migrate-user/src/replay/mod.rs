@@ -1,0 +1,1 @@
+//! Feeds a log to a replica.

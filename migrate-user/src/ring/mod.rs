@@ -1,0 +1,1 @@
+//! From ring entries to records in order.

@@ -1,0 +1,1 @@
+//! Logs and rounds: pure, no sockets, no clock.
