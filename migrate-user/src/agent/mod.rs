@@ -1,1 +1,3 @@
 //! The daemon on every host.
+
+pub mod api;
