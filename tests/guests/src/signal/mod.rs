@@ -1,0 +1,1 @@
+pub const GUESTS: &[crate::kit::Guest] = &[];
