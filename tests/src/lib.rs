@@ -1,1 +1,4 @@
-//! The lab.
+//! What the privileged tests, the demo and the benchmarks share: two hosts on one machine, their images, and clients that check
+//! every answer.
+
+pub mod lab;

@@ -1,11 +1,13 @@
 //! The project's front door: `cargo xtask --help`.
 
+mod build;
 mod ebpf;
+mod lab;
 mod paths;
 mod run;
 mod setup;
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -26,6 +28,8 @@ enum Task {
     Ebpf,
     /// Compiles everything: the eBPF programs, then `migrate` and the helpers of the lab
     Build(BuildArgs),
+    /// Two hosts on this machine, each with its own Docker and agent, and a client
+    Lab(lab::LabArgs),
 }
 
 #[derive(Debug, Args)]
@@ -65,14 +69,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
             ebpf::build(&root)?;
         }
         Task::Build(args) => {
-            ebpf::build(&root)?;
-            let mut cargo = Command::new(paths::cargo());
-            cargo.current_dir(&root).args(["build", "--workspace", "--exclude", "migrate-ebpf", "--bins"]);
-            if args.release {
-                cargo.arg("--release");
-            }
-            run::run(&mut cargo)?;
+            setup::run(&root, setup::Options { quiet: true, ..setup::Options::default() })?;
+            build::all(&root, args.release)?;
         }
+        Task::Lab(args) => return lab::run(&root, args),
     }
     Ok(ExitCode::SUCCESS)
 }

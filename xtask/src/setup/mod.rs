@@ -12,8 +12,6 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-pub use toolchain::{BpfCompiler, bpf_compiler};
-
 /// What setup needs, or found missing, of one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
