@@ -1,1 +1,17 @@
 //! Feeds a log to a replica.
+//!
+//! The [`Engine`] takes records in the log's order and moves one task at a time: a task runs from call to call, and at each call
+//! the record says what it returned and what it wrote. Calls that make the replica's own state (files of its root, memory,
+//! descriptors, tasks) are executed and must give the same result; what comes from outside is written from the log.
+//! [`backend`] is the seam between the two halves: the engine knows the log, a backend moves tasks.
+
+pub mod backend;
+mod calls;
+mod engine;
+mod error;
+pub mod last_pid;
+pub mod ptrace;
+
+pub use calls::timer::ArmedTimer;
+pub use engine::Engine;
+pub use error::{Desync, ReplayError, Result, Short};

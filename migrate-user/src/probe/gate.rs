@@ -1,0 +1,252 @@
+//! The gate: the agent's hold on the tasks of a recorded container.
+//!
+//! It traces them with `PTRACE_SEIZE` and no system call stops, so that they run at full speed but for three moments:
+//!
+//! * **exec**: the new image is held before its first instruction, its vDSO is hidden (clock reads become system calls, which the
+//!   probes see), and its initial stack goes into the log as an [`Kind::Image`] record.
+//! * **fork**: the child is traced from its first instruction on.
+//! * **signals**: one that arrives in user code is held until the task's next system call and delivered there, where a replica
+//!   can place it exactly. A task that makes no call for [`HOLD_BOUND`] gets it where it is, and the container is no longer
+//!   migratable.
+//!
+//! If the agent dies, the kernel detaches the tasks and they run on.
+
+use crate::record::Record;
+use crate::sys::auxv;
+use crate::sys::ptrace::{self, Fate, Pid, Resume, SIGINFO_BYTES, Stop, Wait};
+use migrate_common::record::{HEADER_BYTES, Header, Kind};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How long a signal waits for a system call.
+pub const HOLD_BOUND: Duration = Duration::from_millis(50);
+/// How often a held signal's bound is looked at.
+const TICK: Duration = Duration::from_millis(1);
+/// More than this much initial stack no image has: arguments and environment are limited to a quarter of the stack's limit.
+const MAX_STACK_BYTES: u64 = 8 << 20;
+
+/// What the gate tells.
+#[derive(Debug)]
+pub enum GateEvent {
+    /// A task entered a new image: the record to put behind its [`Kind::Exec`].
+    Image { host_tid: u32, record: Record },
+    /// Something that a replica cannot follow.
+    NotMigratable { host_tid: u32, why: String },
+    /// A held signal that has not been delivered when the container was looked at: it is pending.
+    /// Every traced task has ended.
+    Ended,
+}
+
+/// Why a container cannot be traced.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    #[error(transparent)]
+    Ptrace(#[from] ptrace::PtraceError),
+    #[error("waiting for the tasks of a container: {0}")]
+    Wait(io::Error),
+}
+
+#[derive(Debug)]
+struct Held {
+    signal: i32,
+    info: [u8; SIGINFO_BYTES],
+}
+
+#[derive(Debug, Default)]
+struct Task {
+    /// Signals that wait for a call.
+    held: VecDeque<Held>,
+    since: Option<Instant>,
+    /// Signals that were sent again and are on their way to their delivery.
+    sent: VecDeque<Held>,
+    /// The bound has passed: whatever comes is delivered where the task is.
+    overdue: bool,
+}
+
+/// Traces the tasks of one container. Lives and dies on one thread: the tracer.
+#[derive(Debug)]
+pub struct Gate<F> {
+    tasks: HashMap<Pid, Task>,
+    tell: F,
+}
+
+impl<F: FnMut(GateEvent)> Gate<F> {
+    /// Seizes a container's first task, which its runtime has set up and which has not yet entered its image. From here on the
+    /// calling thread is the tracer, and must go on to [`Gate::run`].
+    pub fn seize(init: Pid, tell: F) -> Result<Self, GateError> {
+        ptrace::seize(init, Fate::RunOn)?;
+        Ok(Self { tasks: HashMap::from([(init, Task::default())]), tell })
+    }
+
+    /// Traces until every task has ended.
+    pub fn run(mut self) -> Result<(), GateError> {
+        loop {
+            let holding = self.tasks.values().any(|task| task.since.is_some());
+            match ptrace::wait(Wait::Any, holding).map_err(GateError::Wait)? {
+                Some((pid, stop)) => match self.handle(pid, stop) {
+                    // A task can be killed at any moment, its stop included; its end is reported next.
+                    Err(error) if error.is_gone() => {}
+                    other => other?,
+                },
+                None if holding => {
+                    std::thread::sleep(TICK);
+                    self.deliver_overdue();
+                }
+                None => break,
+            }
+        }
+        (self.tell)(GateEvent::Ended);
+        Ok(())
+    }
+
+    fn handle(&mut self, pid: Pid, stop: Stop) -> ptrace::Result<()> {
+        match stop {
+            Stop::Exited(_) | Stop::Killed(_) => {
+                self.tasks.remove(&pid);
+                Ok(())
+            }
+            Stop::Execed => {
+                self.image(pid)?;
+                self.go_on(pid, 0)
+            }
+            Stop::Forked { child, .. } => {
+                self.tasks.entry(child).or_default();
+                self.go_on(pid, 0)
+            }
+            Stop::Event => self.event(pid),
+            Stop::Group(_) => ptrace::resume(pid, Resume::Listen, 0),
+            Stop::Syscall => self.boundary(pid),
+            Stop::Signal(signal) => self.signal(pid, signal),
+        }
+    }
+
+    /// Lets a task go on: to its next call if a signal waits for one.
+    fn go_on(&mut self, pid: Pid, signal: i32) -> ptrace::Result<()> {
+        let waiting = self.tasks.get(&pid).is_some_and(|task| !task.held.is_empty());
+        ptrace::resume(pid, if waiting { Resume::Syscall } else { Resume::Cont }, signal)
+    }
+
+    /// A call boundary: the first of the held signals goes its way. Sent from here, the kernel queues it, the call is interrupted
+    /// as by any signal, and the task stops again for its delivery.
+    fn boundary(&mut self, pid: Pid) -> ptrace::Result<()> {
+        let Some(task) = self.tasks.get_mut(&pid) else { return ptrace::resume(pid, Resume::Cont, 0) };
+        let Some(held) = task.held.pop_front() else { return ptrace::resume(pid, Resume::Cont, 0) };
+        if task.held.is_empty() {
+            task.since = None;
+        }
+        let signal = held.signal;
+        task.sent.push_back(held);
+        self.go_on(pid, signal)
+    }
+
+    fn signal(&mut self, pid: Pid, signal: i32) -> ptrace::Result<()> {
+        let info = ptrace::siginfo(pid)?;
+        let task = self.tasks.entry(pid).or_default();
+        if let Some(at) = task.sent.iter().position(|sent| sent.signal == signal) {
+            if let Some(sent) = task.sent.remove(at) {
+                ptrace::set_siginfo(pid, &sent.info)?;
+            }
+            return self.go_on(pid, signal);
+        }
+        let own = matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP | libc::SIGSYS)
+            && i32::from_ne_bytes([info[8], info[9], info[10], info[11]]) > 0;
+        let overdue = std::mem::take(&mut task.overdue);
+        if own || overdue || at_boundary(&ptrace::regs(pid)?) {
+            return self.go_on(pid, signal);
+        }
+        task.held.push_back(Held { signal, info });
+        task.since.get_or_insert_with(Instant::now);
+        self.go_on(pid, 0)
+    }
+
+    /// Interrupts tasks whose held signals have waited too long.
+    fn deliver_overdue(&mut self) {
+        for (pid, task) in &mut self.tasks {
+            if task.since.is_some_and(|since| since.elapsed() > HOLD_BOUND) && !task.overdue {
+                task.overdue = true;
+                // If it is gone, its end is reported next.
+                let _ = ptrace::interrupt(*pid);
+            }
+        }
+    }
+
+    /// A new child, the end of a group stop, or our own interrupt.
+    fn event(&mut self, pid: Pid) -> ptrace::Result<()> {
+        let task = self.tasks.entry(pid).or_default();
+        if !task.overdue {
+            return self.go_on(pid, 0);
+        }
+        let Some(held) = task.held.pop_front() else {
+            task.overdue = false;
+            return self.go_on(pid, 0);
+        };
+        let signal = held.signal;
+        let computing = !at_boundary(&ptrace::regs(pid)?);
+        task.since = if task.held.is_empty() { None } else { Some(Instant::now()) };
+        task.sent.push_back(held);
+        task.overdue = false;
+        if computing {
+            let why = format!("signal {signal} came while a task computed for more than {} ms", HOLD_BOUND.as_millis());
+            (self.tell)(GateEvent::NotMigratable { host_tid: pid.unsigned_abs(), why });
+        }
+        if ptrace::tgkill(pid, pid, signal).is_err() {
+            self.tasks.entry(pid).or_default().sent.clear();
+        }
+        self.go_on(pid, 0)
+    }
+
+    fn image(&mut self, pid: Pid) -> ptrace::Result<()> {
+        let host_tid = pid.unsigned_abs();
+        let regs = ptrace::regs(pid)?;
+        match initial_stack(pid, regs.rsp) {
+            Ok(stack) => {
+                let head = Header {
+                    len: HEADER_BYTES as u32,
+                    kind: Kind::Image as u8,
+                    host_tid,
+                    args: [regs.rsp, regs.rip, 0, 0, 0, 0],
+                    ..Header::default()
+                };
+                let mut record = Record { head, payload: Vec::new() };
+                record.push_segment(regs.rsp, &stack);
+                (self.tell)(GateEvent::Image { host_tid, record });
+            }
+            Err(error) => {
+                let why = format!("the first stack of a new image could not be read or changed: {error}");
+                (self.tell)(GateEvent::NotMigratable { host_tid, why });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// True where a task is behind a system call, or before a handler's first instruction: a place that a replica can find.
+fn at_boundary(regs: &ptrace::Regs) -> bool {
+    regs.orig_rax.cast_signed() >= 0
+}
+
+/// Hides the vDSO in the stack of a task at its first instruction, and returns that stack from its pointer up.
+fn initial_stack(pid: Pid, sp: u64) -> io::Result<Vec<u8>> {
+    let end = stack_end(pid, sp)?;
+    let len = end.saturating_sub(sp).min(MAX_STACK_BYTES);
+    let mut stack = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+    ptrace::read_memory(pid, sp, &mut stack)?;
+    if let Some(at) = auxv::hide_vdso(&mut stack) {
+        ptrace::write_memory(pid, sp + at as u64, &stack[at..at + 8])?;
+    }
+    Ok(stack)
+}
+
+/// End of the mapping that holds the stack pointer.
+fn stack_end(pid: Pid, sp: u64) -> io::Result<u64> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    maps.lines()
+        .filter_map(|line| {
+            let (from, to) = line.split_once(' ')?.0.split_once('-')?;
+            Some((u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?))
+        })
+        .find(|(from, to)| (*from..*to).contains(&sp))
+        .map(|(_, to)| to)
+        .ok_or_else(|| io::Error::other("no mapping holds the stack pointer"))
+}

@@ -1,0 +1,122 @@
+//! What the replay engine needs of a backend: one that runs a replica's tasks from call to call and acts in their place.
+//!
+//! The reference is [`super::ptrace`]. A backend moves tasks and knows nothing of the log; the engine knows the log and nothing
+//! of stops.
+
+use crate::sys::ptrace::{Pid, SIGINFO_BYTES};
+
+/// The system call that a task is about to make, and that has not been executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub nr: i32,
+    /// rdi, rsi, rdx, r10, r8, r9.
+    pub args: [u64; 6],
+    /// Address of the instruction behind the call's.
+    pub ip: u64,
+    pub sp: u64,
+}
+
+/// Where a task of the replica stands. It does not move unless it is told to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// In user code, before an instruction: a new child, a new image, the start of a signal handler, or behind a call.
+    User,
+    /// Before a system call.
+    Call(Call),
+    /// At a signal that its own instruction raised.
+    Fault(i32),
+    /// In `vfork`, until the child ends or enters another image.
+    Vfork,
+    /// Ended.
+    Dead,
+}
+
+/// A child that a task has made.
+#[derive(Clone, Copy, Debug)]
+pub struct Forked {
+    /// The child, as the host numbers it.
+    pub child: Pid,
+    /// The child, as its own pid namespace numbers it: what the call returned, or will return.
+    pub tid: u32,
+}
+
+/// Why a backend could not do what it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    #[error(transparent)]
+    Ptrace(#[from] crate::sys::ptrace::PtraceError),
+    #[error("memory of task {pid} at {addr:#x}, {len} bytes: {source}")]
+    Memory { pid: Pid, addr: u64, len: usize, source: std::io::Error },
+    #[error("{what} of task {pid}: {source}")]
+    Io { what: &'static str, pid: Pid, source: std::io::Error },
+    #[error("task {pid} stopped by {stop} while it was to {doing}")]
+    Unexpected { pid: Pid, stop: String, doing: &'static str },
+    #[error("task {pid} is not there any more")]
+    Gone { pid: Pid },
+    #[error("signal {signal} cannot reach task {pid}: it is blocked or ignored there")]
+    Undeliverable { pid: Pid, signal: i32 },
+}
+
+/// Result of a backend's action.
+pub type Result<T> = std::result::Result<T, BackendError>;
+
+/// Runs the tasks of a replica. Tasks are named by their host pid.
+pub trait Backend {
+    /// Where a task stands.
+    fn at(&self, pid: Pid) -> At;
+
+    /// Lets a task go on to its next system call, fault or end, and waits for it. Signals that nobody delivered through
+    /// [`Backend::deliver`] are swallowed: in a replica they come from the log alone.
+    fn run(&mut self, pid: Pid) -> Result<At>;
+
+    /// The call that a task stands at is over with this result, without having been executed.
+    fn finish(&mut self, pid: Pid, ret: i64) -> Result<()>;
+
+    /// Makes the task execute a call, in its own name and place. It stands as before afterwards.
+    fn execute(&mut self, pid: Pid, nr: i32, args: [u64; 6]) -> Result<i64>;
+
+    /// Executes the fork that a task stands at. The child stands in [`At::User`]; the parent behind the call, or in [`At::Vfork`].
+    fn fork(&mut self, pid: Pid) -> Result<Forked>;
+
+    /// Waits for the end of [`At::Vfork`], which the child's record promised.
+    fn vfork_done(&mut self, pid: Pid) -> Result<()>;
+
+    /// Executes the exec that a task stands at; it stands at the new image's first instruction.
+    fn exec(&mut self, pid: Pid) -> Result<()>;
+
+    /// Executes rt_sigreturn. The result is what the restored registers hold in rax.
+    fn sigreturn(&mut self, pid: Pid) -> Result<i64>;
+
+    /// Executes the exit that a task stands at.
+    fn exit(&mut self, pid: Pid) -> Result<()>;
+
+    /// Ends a task by a signal.
+    fn kill(&mut self, pid: Pid, signal: i32) -> Result<()>;
+
+    /// Delivers a signal with its siginfo where the task stands, which is then at the first instruction of its handler.
+    ///
+    /// Where the task stands at a call, that call was interrupted with `ret`: a restart code of the kernel (-512 to -516) makes
+    /// the kernel decide as it did in the source. `mask` is the address of a signal set that was in force while the call waited.
+    fn deliver(&mut self, pid: Pid, signal: i32, info: &[u8; SIGINFO_BYTES], interrupted: Option<Interrupted>) -> Result<()>;
+
+    /// Reads memory.
+    fn read(&self, pid: Pid, addr: u64, buffer: &mut [u8]) -> Result<()>;
+
+    /// Writes memory, growing the stack where the kernel would have.
+    fn write(&mut self, pid: Pid, addr: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Stack pointer and instruction pointer.
+    fn pointers(&self, pid: Pid) -> Result<(u64, u64)>;
+
+    /// Lets go of a task. One that stands at a call makes it for real; one in [`At::Vfork`] is let go when that is over.
+    fn release(&mut self, pid: Pid) -> Result<()>;
+}
+
+/// How a call ended that a signal interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interrupted {
+    /// Its result as the kernel had it, restart codes included.
+    pub ret: i64,
+    /// Address of the signal set that it waited with, of 8 bytes.
+    pub mask: Option<u64>,
+}

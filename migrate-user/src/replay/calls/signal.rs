@@ -1,0 +1,93 @@
+//! Signals: delivered where the source's task got them.
+
+use super::Site;
+use crate::record::Record;
+use crate::replay::backend::{At, Backend, Interrupted};
+use crate::replay::engine::{Engine, Step};
+use crate::replay::error::Result;
+use crate::replay::ptrace::siginfo_code;
+use crate::sys::ptrace::SIGINFO_BYTES;
+
+/// What a signal does that has no handler, see signal(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Default {
+    Ignore,
+    Stop,
+    End,
+}
+
+fn default_action(signal: i32) -> Default {
+    match signal {
+        libc::SIGCHLD | libc::SIGURG | libc::SIGWINCH | libc::SIGCONT => Default::Ignore,
+        libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => Default::Stop,
+        _ => Default::End,
+    }
+}
+
+const SIG_DFL: u64 = 0;
+const SIG_IGN: u64 = 1;
+
+impl<B: Backend> Engine<B> {
+    pub(in crate::replay) fn signal(&mut self, record: &Record) -> Result<Step> {
+        let head = &record.head;
+        let signal = head.nr;
+        let [handler, _, _, ip, ..] = head.args;
+        let pid = self.pid(record)?;
+        match (handler, default_action(signal)) {
+            (SIG_IGN, _) | (SIG_DFL, Default::Ignore) => return Ok(Step::Done),
+            (SIG_DFL, Default::Stop) => {
+                return Err(self.unsupported(record, "a stop signal", "it stops a process of the container"));
+            }
+            (SIG_DFL, Default::End) => {
+                self.backend.kill(pid, signal)?;
+                return Ok(Step::Done);
+            }
+            _ => {}
+        }
+        let mut info = [0; SIGINFO_BYTES];
+        for segment in record.segments() {
+            let len = segment.bytes.len().min(SIGINFO_BYTES);
+            info[..len].copy_from_slice(&segment.bytes[..len]);
+        }
+        let own = matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP | libc::SIGSYS)
+            && siginfo_code(&info) > 0;
+        if own && self.backend.at(pid) == At::User {
+            self.backend.run(pid)?;
+        }
+        if own && self.backend.at(pid) != At::Fault(signal) {
+            let found = format!("{:?}", self.backend.at(pid));
+            return Err(self.desync(record, &format!("the task raises signal {signal} itself"), &found));
+        }
+        let (_, own_ip) = self.backend.pointers(pid)?;
+        if own_ip != ip {
+            return Err(self.desync(record, &format!("signal {signal} at {ip:#x}"), &format!("the task stands at {own_ip:#x}")));
+        }
+        let pending = self.task(record)?.pending.take();
+        let interrupted = pending.map(|pending| Interrupted { ret: pending.ret, mask: pending.mask });
+        self.backend.deliver(pid, signal, &info, interrupted)?;
+        Ok(Step::Done)
+    }
+
+    pub(super) fn sigreturn(&mut self, site: &Site<'_>) -> Result<Step> {
+        let ret = self.backend.sigreturn(site.pid)?;
+        self.expect_ret(site, ret)?;
+        Ok(Step::Done)
+    }
+
+    /// Where a call has the signal set that it waits with; `None` if it waits with the task's own.
+    pub(super) fn wait_mask(&self, site: &Site<'_>) -> Result<Option<u64>> {
+        let args = site.call.args;
+        let addr = match i64::from(site.call.nr) {
+            libc::SYS_rt_sigsuspend => args[0],
+            libc::SYS_ppoll => args[3],
+            libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => args[4],
+            libc::SYS_pselect6 if args[5] != 0 => {
+                let mut pointer = [0; 8];
+                self.backend.read(site.pid, args[5], &mut pointer)?;
+                u64::from_le_bytes(pointer)
+            }
+            _ => 0,
+        };
+        Ok((addr != 0).then_some(addr))
+    }
+}

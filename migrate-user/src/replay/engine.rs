@@ -1,0 +1,230 @@
+//! Order: which task takes which record when.
+//!
+//! A task that has its result does not move before its next record is known. If that is a signal, it is delivered where the
+//! task stands; otherwise the task runs on to its next call at once, so that tasks interleave as they did in the source. At the
+//! log's end nobody runs past their last record.
+//!
+//! Some calls wait for another task although the log has them first (a unix socket's `accept` can return before the `connect`
+//! that it answers has): such a record is put aside with all later ones of its task, and tried again after every step of the
+//! others.
+
+use super::backend::{At, Backend, Call};
+use super::calls::timer::Timers;
+use super::error::{Recent, ReplayError, Result, Short};
+use super::last_pid::LastPid;
+use crate::record::Record;
+use crate::sys::ptrace::Pid;
+use migrate_common::record::Kind;
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// How a call was left that has not given the program its result yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pending {
+    /// The kernel's result: a restart code or -EINTR.
+    pub(super) ret: i64,
+    /// The signal set that the call waited with.
+    pub(super) mask: Option<u64>,
+}
+
+/// A task of the replica.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) pid: Pid,
+    /// Records that wait for another task, with what is known of the one after each.
+    waiting: VecDeque<(Record, bool)>,
+    pub(super) pending: Option<Pending>,
+    /// The child of a fork whose return has no record yet.
+    pub(super) forked: Option<u32>,
+    /// The parent, as far as it is known: whose child it is to reap.
+    pub(super) parent: Option<u32>,
+    pub(super) reaped: bool,
+}
+
+impl Task {
+    pub(super) fn new(pid: Pid, parent: Option<u32>) -> Self {
+        Self { pid, waiting: VecDeque::new(), pending: None, forked: None, parent, reaped: false }
+    }
+}
+
+/// Whether a record has had its effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Done,
+    /// It needs what another task has not done yet.
+    NotYet,
+}
+
+/// Replays a log with a backend.
+#[derive(Debug)]
+pub struct Engine<B> {
+    pub(super) backend: B,
+    /// By tid in the container's pid namespace.
+    pub(super) tasks: HashMap<u32, Task>,
+    /// Links of the pipes that are the container's standard streams: output to them is executed.
+    pub(super) stdio: HashSet<String>,
+    pub(super) timers: Timers,
+    pub(super) last_pid: LastPid,
+    recent: Recent,
+    replayed: u64,
+    waiting: usize,
+}
+
+impl<B: Backend> Engine<B> {
+    /// An engine for a replica whose first task, `init`, stands before the first instruction of its image.
+    pub fn new(backend: B, init: Pid, last_pid: LastPid) -> Self {
+        let stdio = (0..3).filter_map(|fd| link(init, fd)).filter(|link| link.starts_with("pipe:")).collect();
+        let tasks = HashMap::from([(1, Task::new(init, None))]);
+        Self {
+            backend,
+            tasks,
+            stdio,
+            timers: Timers::default(),
+            last_pid,
+            recent: Recent::default(),
+            replayed: 0,
+            waiting: 0,
+        }
+    }
+
+    /// Records that have had their effect.
+    #[must_use]
+    pub fn replayed(&self) -> u64 {
+        self.replayed
+    }
+
+    /// The backend, for what goes beyond the log.
+    pub fn backend(&mut self) -> &mut B {
+        &mut self.backend
+    }
+
+    /// Tasks that have not ended: tid in the container, host pid.
+    pub fn live_tasks(&self) -> impl Iterator<Item = (u32, Pid)> {
+        self.tasks.iter().filter(|(_, task)| self.backend.at(task.pid) != At::Dead).map(|(tid, task)| (*tid, task.pid))
+    }
+
+    /// Replays a run of records, which follows the one before it without a hole.
+    ///
+    /// # Errors
+    /// [`ReplayError::Desync`] where replica and log differ; the replica is of no use any more then.
+    pub fn feed(&mut self, records: &[Record]) -> Result<()> {
+        for (record, run_on) in records.iter().zip(runs_on(records)) {
+            let Some(task) = self.tasks.get_mut(&record.head.tid) else {
+                return Err(self.desync(record, "a task that exists", "no such task"));
+            };
+            if task.waiting.is_empty() && self.step(record, run_on)? == Step::Done {
+                self.retry()?;
+            } else if let Some(task) = self.tasks.get_mut(&record.head.tid) {
+                task.waiting.push_back((record.clone(), run_on));
+                self.waiting += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that nothing waits any more: to be called at the log's end.
+    pub fn check_settled(&self) -> Result<()> {
+        match self.tasks.iter().find_map(|(tid, task)| Some((*tid, task.waiting.len(), task.waiting.front()?))) {
+            Some((tid, count, (record, _))) => {
+                Err(ReplayError::Stuck { tid, count, first: Short(&record.head).to_string() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn retry(&mut self) -> Result<()> {
+        let mut moved = self.waiting > 0;
+        while std::mem::take(&mut moved) {
+            let tids: Vec<u32> = self.tasks.iter().filter(|(_, task)| !task.waiting.is_empty()).map(|(tid, _)| *tid).collect();
+            for tid in tids {
+                while let Some((record, run_on)) = self.tasks.get_mut(&tid).and_then(|task| task.waiting.pop_front()) {
+                    if self.step(&record, run_on)? == Step::NotYet {
+                        if let Some(task) = self.tasks.get_mut(&tid) {
+                            task.waiting.push_front((record, run_on));
+                        }
+                        break;
+                    }
+                    self.waiting -= 1;
+                    moved = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, record: &Record, run_on: bool) -> Result<Step> {
+        let step = match record.kind() {
+            Some(Kind::Syscall) => self.syscall(record)?,
+            Some(Kind::Fork) => self.fork(record)?,
+            Some(Kind::Exec) => self.exec(record)?,
+            Some(Kind::Image) => self.image(record)?,
+            Some(Kind::Exit) => self.exit(record)?,
+            Some(Kind::Signal) => self.signal(record)?,
+            Some(Kind::Piece) | None => return Err(self.desync(record, "a record of a log", "a piece of one")),
+        };
+        if step == Step::NotYet {
+            return Ok(step);
+        }
+        self.recent.push(record.head);
+        self.replayed += 1;
+        let pid = self.pid(record)?;
+        if run_on && self.backend.at(pid) == At::User {
+            self.backend.run(pid)?;
+        }
+        Ok(Step::Done)
+    }
+
+    /// The host pid of a record's task.
+    pub(super) fn pid(&self, record: &Record) -> Result<Pid> {
+        match self.tasks.get(&record.head.tid) {
+            Some(task) => Ok(task.pid),
+            None => Err(self.desync(record, "a task that exists", "no such task")),
+        }
+    }
+
+    pub(super) fn task(&mut self, record: &Record) -> Result<&mut Task> {
+        if !self.tasks.contains_key(&record.head.tid) {
+            return Err(self.desync(record, "a task that exists", "no such task"));
+        }
+        self.tasks.get_mut(&record.head.tid).ok_or_else(|| ReplayError::Stuck {
+            tid: record.head.tid,
+            count: 0,
+            first: String::new(),
+        })
+    }
+
+    /// Runs a record's task to its next call, if it is not there.
+    pub(super) fn stand_at_call(&mut self, record: &Record) -> Result<Call> {
+        let pid = self.pid(record)?;
+        let at = match self.backend.at(pid) {
+            At::User => self.backend.run(pid)?,
+            at => at,
+        };
+        match at {
+            At::Call(call) => Ok(call),
+            other => Err(self.desync(record, "a system call", &format!("{other:?}"))),
+        }
+    }
+
+    pub(super) fn desync(&self, record: &Record, expected: &str, found: &str) -> ReplayError {
+        self.recent.desync(&record.head, expected.to_owned(), found.to_owned())
+    }
+}
+
+/// What a descriptor of a task is, as /proc names it.
+pub(super) fn link(pid: Pid, fd: i32) -> Option<String> {
+    let link = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
+    Some(link.to_string_lossy().into_owned())
+}
+
+/// For each record: may its task run on to its next call? Only if its next record is known and no signal.
+fn runs_on(records: &[Record]) -> Vec<bool> {
+    let mut next: HashMap<u32, Kind> = HashMap::new();
+    let mut run_on = vec![false; records.len()];
+    for (at, record) in records.iter().enumerate().rev() {
+        let Some(kind) = record.kind() else { continue };
+        let following = next.insert(record.head.tid, kind);
+        run_on[at] = matches!(following, Some(Kind::Syscall | Kind::Fork | Kind::Exec | Kind::Exit))
+            && !matches!(kind, Kind::Exec | Kind::Fork | Kind::Exit);
+    }
+    run_on
+}

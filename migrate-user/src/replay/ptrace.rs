@@ -1,0 +1,453 @@
+//! The reference backend: ptrace, one stop a call that is injected, three a call that is executed.
+//!
+//! `PTRACE_SYSEMU` stops a task at a call's entry and skips the call. To execute one after all, the task is put back on the
+//! system call instruction and taken through entry and exit with `PTRACE_SYSCALL`; its registers are then set as if nothing had
+//! been. Registers are read once a stop and written once before the task moves.
+
+use super::backend::{At, Backend, BackendError, Call, Forked, Interrupted, Result};
+use crate::sys::ptrace::{self, Fate, Pid, Regs, Resume, SIGINFO_BYTES, Stop, Wait};
+use std::collections::HashMap;
+
+/// Bytes of the `syscall` instruction.
+const SYSCALL_BYTES: u64 = 2;
+/// The kernel's codes for a call that a signal interrupted: ERESTARTSYS to ERESTART_RESTARTBLOCK. User code never sees them.
+pub const RESTART_CODES: std::ops::RangeInclusive<i64> = -516..=-512;
+/// How often a call is made again that signals keep interrupting before the replica's own are drained.
+const RETRIES: u32 = 64;
+
+#[derive(Debug)]
+struct Task {
+    regs: Regs,
+    dirty: bool,
+    at: At,
+}
+
+/// Replays with ptrace. Lives and dies on one thread: the tracer.
+#[derive(Debug, Default)]
+pub struct Ptrace {
+    tasks: HashMap<Pid, Task>,
+}
+
+impl Ptrace {
+    /// A backend without tasks.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes over a container's first task, which its runtime has set up and which has not yet entered its image.
+    pub fn seize(&mut self, pid: Pid) -> Result<()> {
+        ptrace::seize(pid, Fate::Die)?;
+        Ok(())
+    }
+
+    /// Waits until that task stands at the first instruction of its image.
+    pub fn wait_first_image(&mut self, pid: Pid) -> Result<()> {
+        loop {
+            match self.wait(pid)? {
+                Stop::Execed => {
+                    let regs = ptrace::regs(pid)?;
+                    self.tasks.insert(pid, Task { regs, dirty: false, at: At::User });
+                    return Ok(());
+                }
+                Stop::Signal(signal) => ptrace::resume(pid, Resume::Cont, signal)?,
+                Stop::Group(_) => ptrace::resume(pid, Resume::Listen, 0)?,
+                Stop::Exited(_) | Stop::Killed(_) => return Err(BackendError::Gone { pid }),
+                // The runtime's own helpers are not part of the replica: let them run.
+                Stop::Forked { child, .. } => {
+                    if let Stop::Event = self.wait(child)? {
+                        ptrace::detach(child, 0)?;
+                    }
+                    ptrace::resume(pid, Resume::Cont, 0)?;
+                }
+                Stop::Syscall | Stop::Event => ptrace::resume(pid, Resume::Cont, 0)?,
+            }
+        }
+    }
+
+    /// Tasks that have not ended.
+    pub fn pids(&self) -> impl Iterator<Item = Pid> {
+        self.tasks.iter().filter(|(_, task)| task.at != At::Dead).map(|(pid, _)| *pid)
+    }
+
+    fn wait(&self, pid: Pid) -> Result<Stop> {
+        match ptrace::wait(Wait::For(pid), false) {
+            Ok(Some((_, stop))) => Ok(stop),
+            Ok(None) => Err(BackendError::Gone { pid }),
+            Err(source) => Err(BackendError::Io { what: "waiting", pid, source }),
+        }
+    }
+
+    fn task(&self, pid: Pid) -> Result<&Task> {
+        self.tasks.get(&pid).ok_or(BackendError::Gone { pid })
+    }
+
+    fn task_mut(&mut self, pid: Pid) -> Result<&mut Task> {
+        self.tasks.get_mut(&pid).ok_or(BackendError::Gone { pid })
+    }
+
+    /// Writes the registers if they were changed, and lets the task go.
+    fn resume(&mut self, pid: Pid, how: Resume, signal: i32) -> Result<()> {
+        let task = self.task_mut(pid)?;
+        if std::mem::take(&mut task.dirty) {
+            ptrace::set_regs(pid, &task.regs)?;
+        }
+        ptrace::resume(pid, how, signal)?;
+        Ok(())
+    }
+
+    /// Lets the task go until it stops for something other than a signal that nobody asked for.
+    fn resume_past_signals(&mut self, pid: Pid, how: Resume) -> Result<Stop> {
+        self.resume(pid, how, 0)?;
+        loop {
+            match self.wait(pid)? {
+                Stop::Signal(signal) if !raised_by_itself(pid, signal)? => ptrace::resume(pid, how, 0)?,
+                Stop::Group(_) | Stop::Event => ptrace::resume(pid, how, 0)?,
+                stop => return Ok(stop),
+            }
+        }
+    }
+
+    fn died(&mut self, pid: Pid) {
+        if let Some(task) = self.tasks.get_mut(&pid) {
+            task.at = At::Dead;
+        }
+    }
+
+    fn unexpected(&mut self, pid: Pid, stop: Stop, doing: &'static str) -> BackendError {
+        if matches!(stop, Stop::Exited(_) | Stop::Killed(_)) {
+            self.died(pid);
+        }
+        BackendError::Unexpected { pid, stop: format!("{stop:?}"), doing }
+    }
+
+    /// Puts the task back on its system call instruction, so that it makes the call `nr(args)`, and takes it to the call's entry.
+    fn enter(&mut self, pid: Pid, nr: i32, args: [u64; 6], doing: &'static str) -> Result<Regs> {
+        let task = self.task_mut(pid)?;
+        let before = task.regs;
+        let At::Call(_) = task.at else {
+            return Err(BackendError::Unexpected { pid, stop: format!("{:?}", task.at), doing });
+        };
+        task.regs.rip -= SYSCALL_BYTES;
+        set_call(&mut task.regs, nr, args);
+        // No restart of the skipped call on the way out.
+        task.regs.orig_rax = u64::MAX;
+        task.dirty = true;
+        match self.resume_past_signals(pid, Resume::Syscall)? {
+            Stop::Syscall => Ok(before),
+            stop => Err(self.unexpected(pid, stop, doing)),
+        }
+    }
+
+    /// From a call's entry to its exit: what it returned.
+    fn leave(&mut self, pid: Pid, doing: &'static str) -> Result<i64> {
+        self.resume(pid, Resume::Syscall, 0)?;
+        match self.wait(pid)? {
+            Stop::Syscall => Ok(ptrace::regs(pid)?.rax.cast_signed()),
+            stop => Err(self.unexpected(pid, stop, doing)),
+        }
+    }
+
+    fn set_at(&mut self, pid: Pid, at: At) -> Result<()> {
+        self.task_mut(pid)?.at = at;
+        Ok(())
+    }
+
+    fn reload(&mut self, pid: Pid, at: At) -> Result<()> {
+        let regs = ptrace::regs(pid)?;
+        let task = self.task_mut(pid)?;
+        *task = Task { regs, dirty: false, at };
+        Ok(())
+    }
+
+    /// The signal is queued: takes the task to its delivery, gives it the right siginfo, and on to its handler.
+    fn step_into_handler(&mut self, pid: Pid, signal: i32, info: &[u8; SIGINFO_BYTES]) -> Result<()> {
+        self.resume(pid, Resume::Sysemu, 0)?;
+        loop {
+            match self.wait(pid)? {
+                Stop::Signal(got) if got == signal => break,
+                Stop::Signal(_) | Stop::Group(_) | Stop::Event => ptrace::resume(pid, Resume::Sysemu, 0)?,
+                Stop::Syscall => return Err(BackendError::Undeliverable { pid, signal }),
+                stop => return Err(self.unexpected(pid, stop, "take a signal")),
+            }
+        }
+        self.enter_handler(pid, signal, info)
+    }
+
+    /// From the stop before a signal's delivery to the first instruction of its handler.
+    fn enter_handler(&mut self, pid: Pid, signal: i32, info: &[u8; SIGINFO_BYTES]) -> Result<()> {
+        ptrace::set_siginfo(pid, info)?;
+        ptrace::resume(pid, Resume::Step, signal)?;
+        match self.wait(pid)? {
+            Stop::Signal(libc::SIGTRAP) => self.reload(pid, At::User),
+            stop => Err(self.unexpected(pid, stop, "enter a signal handler")),
+        }
+    }
+}
+
+fn set_call(regs: &mut Regs, nr: i32, args: [u64; 6]) {
+    regs.rax = i64::from(nr).cast_unsigned();
+    [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9] = args;
+}
+
+fn call_of(regs: &Regs) -> Call {
+    #[expect(clippy::cast_possible_truncation, reason = "the kernel takes the number from 32 bits")]
+    let nr = regs.orig_rax as i32;
+    Call { nr, args: [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9], ip: regs.rip, sp: regs.rsp }
+}
+
+/// True for a signal that the task's own instruction raised: the replica raises it too, at the same place.
+fn raised_by_itself(pid: Pid, signal: i32) -> Result<bool> {
+    let synchronous = matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP | libc::SIGSYS);
+    Ok(synchronous && siginfo_code(&ptrace::siginfo(pid)?) > 0)
+}
+
+/// `si_code`: above 0 where the kernel made the signal.
+pub(crate) fn siginfo_code(info: &[u8; SIGINFO_BYTES]) -> i32 {
+    i32::from_ne_bytes([info[8], info[9], info[10], info[11]])
+}
+
+/// The task as its innermost pid namespace numbers it.
+pub(crate) fn namespace_tid(pid: Pid) -> Result<u32> {
+    let fail = |source| BackendError::Io { what: "reading /proc status", pid, source };
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(fail)?;
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))
+        .and_then(|numbers| numbers.split_whitespace().next_back())
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(|| fail(std::io::ErrorKind::InvalidData.into()))
+}
+
+impl Backend for Ptrace {
+    fn at(&self, pid: Pid) -> At {
+        self.tasks.get(&pid).map_or(At::Dead, |task| task.at)
+    }
+
+    fn run(&mut self, pid: Pid) -> Result<At> {
+        let at = match self.resume_past_signals(pid, Resume::Sysemu)? {
+            Stop::Syscall => {
+                let regs = ptrace::regs(pid)?;
+                let at = At::Call(call_of(&regs));
+                *self.task_mut(pid)? = Task { regs, dirty: false, at };
+                return Ok(at);
+            }
+            Stop::Signal(signal) => At::Fault(signal),
+            Stop::Exited(_) | Stop::Killed(_) => {
+                self.died(pid);
+                return Ok(At::Dead);
+            }
+            stop => return Err(self.unexpected(pid, stop, "run to its next call")),
+        };
+        self.reload(pid, at)?;
+        Ok(at)
+    }
+
+    fn finish(&mut self, pid: Pid, ret: i64) -> Result<()> {
+        let task = self.task_mut(pid)?;
+        task.regs.rax = ret.cast_unsigned();
+        task.dirty = true;
+        task.at = At::User;
+        Ok(())
+    }
+
+    fn execute(&mut self, pid: Pid, nr: i32, args: [u64; 6]) -> Result<i64> {
+        for _ in 0..RETRIES {
+            let before = self.enter(pid, nr, args, "make a call")?;
+            let ret = self.leave(pid, "return from a call");
+            let task = self.task_mut(pid)?;
+            task.regs = before;
+            task.dirty = true;
+            let ret = ret?;
+            if !RESTART_CODES.contains(&ret) {
+                return Ok(ret);
+            }
+        }
+        Err(BackendError::Unexpected { pid, stop: format!("signals during call {nr}"), doing: "make a call" })
+    }
+
+    fn fork(&mut self, pid: Pid) -> Result<Forked> {
+        let At::Call(call) = self.at(pid) else {
+            return Err(BackendError::Unexpected { pid, stop: format!("{:?}", self.at(pid)), doing: "fork" });
+        };
+        self.enter(pid, call.nr, call.args, "fork")?;
+        self.resume(pid, Resume::Syscall, 0)?;
+        let (child, vfork) = match self.wait(pid)? {
+            Stop::Forked { child, vfork } => (child, vfork),
+            stop => return Err(self.unexpected(pid, stop, "fork")),
+        };
+        match self.wait(child)? {
+            Stop::Event => {}
+            stop => return Err(self.unexpected(child, stop, "start")),
+        }
+        let regs = ptrace::regs(child)?;
+        self.tasks.insert(child, Task { regs, dirty: false, at: At::User });
+        let tid = namespace_tid(child)?;
+        if vfork {
+            self.resume(pid, Resume::Syscall, 0)?;
+            self.set_at(pid, At::Vfork)?;
+        } else {
+            self.leave(pid, "return from fork")?;
+            self.reload(pid, At::User)?;
+        }
+        Ok(Forked { child, tid })
+    }
+
+    fn vfork_done(&mut self, pid: Pid) -> Result<()> {
+        match self.wait(pid)? {
+            Stop::Syscall => self.reload(pid, At::User),
+            stop => Err(self.unexpected(pid, stop, "return from vfork")),
+        }
+    }
+
+    fn exec(&mut self, pid: Pid) -> Result<()> {
+        let At::Call(call) = self.at(pid) else {
+            return Err(BackendError::Unexpected { pid, stop: format!("{:?}", self.at(pid)), doing: "exec" });
+        };
+        self.enter(pid, call.nr, call.args, "exec")?;
+        self.resume(pid, Resume::Syscall, 0)?;
+        match self.wait(pid)? {
+            Stop::Execed => self.reload(pid, At::User),
+            stop => Err(self.unexpected(pid, stop, "exec")),
+        }
+    }
+
+    fn sigreturn(&mut self, pid: Pid) -> Result<i64> {
+        let At::Call(call) = self.at(pid) else {
+            return Err(BackendError::Unexpected { pid, stop: format!("{:?}", self.at(pid)), doing: "return from a signal" });
+        };
+        self.enter(pid, call.nr, call.args, "return from a signal")?;
+        let ret = self.leave(pid, "return from a signal")?;
+        self.reload(pid, At::User)?;
+        Ok(ret)
+    }
+
+    fn exit(&mut self, pid: Pid) -> Result<()> {
+        let task = self.task_mut(pid)?;
+        let At::Call(call) = task.at else {
+            return Err(BackendError::Unexpected { pid, stop: format!("{:?}", task.at), doing: "exit" });
+        };
+        task.regs.rip -= SYSCALL_BYTES;
+        set_call(&mut task.regs, call.nr, call.args);
+        task.regs.orig_rax = u64::MAX;
+        task.dirty = true;
+        match self.resume_past_signals(pid, Resume::Cont)? {
+            Stop::Exited(_) | Stop::Killed(_) => {
+                self.died(pid);
+                Ok(())
+            }
+            stop => Err(self.unexpected(pid, stop, "exit")),
+        }
+    }
+
+    fn kill(&mut self, pid: Pid, signal: i32) -> Result<()> {
+        if self.at(pid) == At::Dead {
+            return Ok(());
+        }
+        if let At::Fault(own) = self.at(pid)
+            && own == signal
+        {
+            self.resume(pid, Resume::Cont, signal)?;
+        } else {
+            ptrace::tgkill(pid, pid, signal).map_err(|source| BackendError::Io { what: "killing", pid, source })?;
+            // A task that was just killed for good cannot be resumed any more.
+            if let Err(error) = self.resume(pid, Resume::Cont, 0)
+                && !matches!(&error, BackendError::Ptrace(e) if e.is_gone())
+            {
+                return Err(error);
+            }
+        }
+        loop {
+            match self.wait(pid)? {
+                Stop::Exited(_) | Stop::Killed(_) => {
+                    self.died(pid);
+                    return Ok(());
+                }
+                Stop::Signal(got) => ptrace::resume(pid, Resume::Cont, if got == signal { signal } else { 0 })?,
+                Stop::Forked { .. } | Stop::Execed | Stop::Syscall | Stop::Event | Stop::Group(_) => {
+                    ptrace::resume(pid, Resume::Cont, 0)?;
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, pid: Pid, signal: i32, info: &[u8; SIGINFO_BYTES], interrupted: Option<Interrupted>) -> Result<()> {
+        if let At::Fault(own) = self.at(pid)
+            && own == signal
+        {
+            return self.enter_handler(pid, signal, info);
+        }
+        let queue = || {
+            ptrace::tgkill(pid, pid, signal).map_err(|source| BackendError::Io { what: "sending a signal", pid, source })
+        };
+        match interrupted {
+            Some(Interrupted { ret, mask: Some(mask) }) => {
+                // Only a call that swaps the mask makes the kernel save the right one in the frame: wait as the source did,
+                // with the signal already there.
+                let before = self.enter(pid, libc::SYS_rt_sigsuspend as i32, [mask, 8, 0, 0, 0, 0], "wait for a signal")?;
+                queue()?;
+                self.leave(pid, "wait for a signal")?;
+                let task = self.task_mut(pid)?;
+                task.regs = before;
+                task.regs.rax = ret.cast_unsigned();
+                task.dirty = true;
+            }
+            Some(Interrupted { ret, mask: None }) => {
+                queue()?;
+                let task = self.task_mut(pid)?;
+                task.regs.rax = ret.cast_unsigned();
+                task.dirty = true;
+            }
+            None => queue()?,
+        }
+        self.step_into_handler(pid, signal, info)
+    }
+
+    fn read(&self, pid: Pid, addr: u64, buffer: &mut [u8]) -> Result<()> {
+        let len = buffer.len();
+        ptrace::read_memory(pid, addr, buffer).map_err(|source| BackendError::Memory { pid, addr, len, source })
+    }
+
+    fn write(&mut self, pid: Pid, addr: u64, bytes: &[u8]) -> Result<()> {
+        if ptrace::write_memory(pid, addr, bytes).is_ok() {
+            return Ok(());
+        }
+        // Below the stack's end the kernel grows it for the task's own calls only: let one write there.
+        if let At::Call(_) = self.at(pid) {
+            self.execute(pid, libc::SYS_getrandom as i32, [addr, bytes.len() as u64, 0, 0, 0, 0])?;
+        }
+        ptrace::write_memory(pid, addr, bytes)
+            .map_err(|source| BackendError::Memory { pid, addr, len: bytes.len(), source })
+    }
+
+    fn pointers(&self, pid: Pid) -> Result<(u64, u64)> {
+        let task = self.task(pid)?;
+        Ok((task.regs.rsp, task.regs.rip))
+    }
+
+    fn release(&mut self, pid: Pid) -> Result<()> {
+        if self.at(pid) == At::Vfork {
+            // It cannot be stopped in there; its child is let go too, so this ends.
+            self.vfork_done(pid)?;
+        }
+        let task = self.task_mut(pid)?;
+        let mut signal = 0;
+        match task.at {
+            At::Dead => return Ok(()),
+            At::Call(call) => {
+                task.regs.rip -= SYSCALL_BYTES;
+                set_call(&mut task.regs, call.nr, call.args);
+                task.regs.orig_rax = u64::MAX;
+                task.dirty = true;
+            }
+            At::Fault(own) => signal = own,
+            At::User | At::Vfork => {}
+        }
+        if task.dirty {
+            ptrace::set_regs(pid, &task.regs)?;
+        }
+        ptrace::detach(pid, signal)?;
+        self.tasks.remove(&pid);
+        Ok(())
+    }
+}

@@ -1,0 +1,291 @@
+//! ptrace(2), the part that this program uses, with stops as values.
+//!
+//! Every function must be called by the thread that seized the task: the kernel knows tracers by thread.
+
+use std::io;
+
+/// A task as the host numbers it.
+pub type Pid = libc::pid_t;
+
+/// General registers.
+pub type Regs = libc::user_regs_struct;
+
+/// A ptrace request that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("ptrace {what} of task {pid}: {source}")]
+pub struct PtraceError {
+    pub what: &'static str,
+    pub pid: Pid,
+    pub source: io::Error,
+}
+
+impl PtraceError {
+    /// The task is gone: killed while it was stopped, say.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.source.raw_os_error() == Some(libc::ESRCH)
+    }
+
+    fn last(what: &'static str, pid: Pid) -> Self {
+        Self { what, pid, source: io::Error::last_os_error() }
+    }
+}
+
+/// Result of a ptrace request.
+pub type Result<T> = std::result::Result<T, PtraceError>;
+
+/// Why a task stopped, or how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Entry or exit of a system call; which of the two the tracer knows from how it resumed.
+    Syscall,
+    /// A signal is about to be delivered.
+    Signal(i32),
+    /// It made a task, as the host numbers it; with `vfork` it goes on when that has ended or entered another image.
+    Forked { child: Pid, vfork: bool },
+    /// It entered a new image.
+    Execed,
+    /// A new task's first stop, PTRACE_INTERRUPT, or the end of a group stop.
+    Event,
+    /// Stopped by a stop signal with its whole process.
+    Group(i32),
+    /// It exited with this code.
+    Exited(i32),
+    /// A signal killed it.
+    Killed(i32),
+}
+
+/// How a stopped task goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// To the next signal or event.
+    Cont,
+    /// To the next system call entry or exit as well.
+    Syscall,
+    /// To the next system call entry; that call will not be executed.
+    Sysemu,
+    /// One instruction; with a signal: to the first instruction of its handler.
+    Step,
+    /// Stays in its group stop.
+    Listen,
+}
+
+const OPTIONS: i32 = libc::PTRACE_O_TRACESYSGOOD
+    | libc::PTRACE_O_TRACEFORK
+    | libc::PTRACE_O_TRACEVFORK
+    | libc::PTRACE_O_TRACECLONE
+    | libc::PTRACE_O_TRACEEXEC;
+
+/// What happens to the tracees of this thread when it dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// They run on untraced: the source.
+    RunOn,
+    /// They are killed, and until then their seccomp filters are not applied, since the tracer makes calls in their place: a replica.
+    Die,
+}
+
+fn request(what: &'static str, number: u32, pid: Pid, addr: usize, data: usize) -> Result<i64> {
+    // SAFETY: callers in this file pass addresses of live objects of the size that the request reads or writes, or numbers.
+    let result = unsafe { libc::ptrace(number, pid, addr, data) };
+    if result < 0 { Err(PtraceError::last(what, pid)) } else { Ok(result) }
+}
+
+/// Traces a task and, from now on, every task that it makes. It is not stopped.
+pub fn seize(pid: Pid, fate: Fate) -> Result<()> {
+    let options = match fate {
+        Fate::RunOn => OPTIONS,
+        Fate::Die => OPTIONS | libc::PTRACE_O_EXITKILL | libc::PTRACE_O_SUSPEND_SECCOMP,
+    };
+    request("seize", libc::PTRACE_SEIZE, pid, 0, options as usize).map(drop)
+}
+
+/// Stops a running tracee: a [`Stop::Event`] follows.
+pub fn interrupt(pid: Pid) -> Result<()> {
+    request("interrupt", libc::PTRACE_INTERRUPT, pid, 0, 0).map(drop)
+}
+
+/// Lets a stopped tracee go on, with a signal where `signal` is not 0.
+pub fn resume(pid: Pid, how: Resume, signal: i32) -> Result<()> {
+    let (what, number) = match how {
+        Resume::Cont => ("cont", libc::PTRACE_CONT),
+        Resume::Syscall => ("syscall", libc::PTRACE_SYSCALL),
+        Resume::Sysemu => ("sysemu", libc::PTRACE_SYSEMU),
+        Resume::Step => ("singlestep", libc::PTRACE_SINGLESTEP),
+        Resume::Listen => ("listen", libc::PTRACE_LISTEN),
+    };
+    request(what, number, pid, 0, signal as usize).map(drop)
+}
+
+/// Ends the tracing of a stopped tracee, which runs on.
+pub fn detach(pid: Pid, signal: i32) -> Result<()> {
+    request("detach", libc::PTRACE_DETACH, pid, 0, signal as usize).map(drop)
+}
+
+/// General registers of a stopped tracee.
+pub fn regs(pid: Pid) -> Result<Regs> {
+    // SAFETY: all-zero bytes are a valid user_regs_struct, and the kernel fills one.
+    let mut regs: Regs = unsafe { std::mem::zeroed() };
+    request("getregs", libc::PTRACE_GETREGS, pid, 0, std::ptr::from_mut(&mut regs) as usize)?;
+    Ok(regs)
+}
+
+/// Sets the general registers of a stopped tracee.
+pub fn set_regs(pid: Pid, regs: &Regs) -> Result<()> {
+    request("setregs", libc::PTRACE_SETREGS, pid, 0, std::ptr::from_ref(regs) as usize).map(drop)
+}
+
+/// Bytes of a siginfo in user memory.
+pub const SIGINFO_BYTES: usize = 128;
+
+/// The siginfo of the signal that a tracee in [`Stop::Signal`] is about to get.
+pub fn siginfo(pid: Pid) -> Result<[u8; SIGINFO_BYTES]> {
+    let mut info = [0; SIGINFO_BYTES];
+    request("getsiginfo", libc::PTRACE_GETSIGINFO, pid, 0, info.as_mut_ptr() as usize)?;
+    Ok(info)
+}
+
+/// Replaces it.
+pub fn set_siginfo(pid: Pid, info: &[u8; SIGINFO_BYTES]) -> Result<()> {
+    request("setsiginfo", libc::PTRACE_SETSIGINFO, pid, 0, info.as_ptr() as usize).map(drop)
+}
+
+/// Blocked signals of a stopped tracee, as a bit set.
+pub fn sigmask(pid: Pid) -> Result<u64> {
+    let mut mask = 0_u64;
+    request("getsigmask", libc::PTRACE_GETSIGMASK as u32, pid, 8, std::ptr::from_mut(&mut mask) as usize)?;
+    Ok(mask)
+}
+
+/// Sets them.
+pub fn set_sigmask(pid: Pid, mask: u64) -> Result<()> {
+    request("setsigmask", libc::PTRACE_SETSIGMASK as u32, pid, 8, std::ptr::from_ref(&mask) as usize).map(drop)
+}
+
+/// Signals waiting in a stopped tracee's own queue, or in its process's.
+pub fn peek_signals(pid: Pid, shared: bool) -> Result<Vec<[u8; SIGINFO_BYTES]>> {
+    #[repr(C)]
+    struct Args {
+        off: u64,
+        flags: u32,
+        nr: i32,
+    }
+    let mut infos = vec![[0_u8; SIGINFO_BYTES]; 64];
+    let mut all = Vec::new();
+    loop {
+        let args = Args { off: all.len() as u64, flags: u32::from(shared), nr: 64 };
+        let got = request(
+            "peeksiginfo",
+            libc::PTRACE_PEEKSIGINFO as u32,
+            pid,
+            std::ptr::from_ref(&args) as usize,
+            infos.as_mut_ptr() as usize,
+        )?;
+        let got = usize::try_from(got).unwrap_or(0);
+        all.extend_from_slice(&infos[..got]);
+        if got < infos.len() {
+            return Ok(all);
+        }
+    }
+}
+
+/// Whom to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// This task.
+    For(Pid),
+    /// Any tracee of this thread.
+    Any,
+}
+
+/// Waits for a stop. `None`: nothing to wait for (no tracee left), or with `nonblocking` nothing yet.
+pub fn wait(whom: Wait, nonblocking: bool) -> io::Result<Option<(Pid, Stop)>> {
+    let pid = match whom {
+        Wait::For(pid) => pid,
+        Wait::Any => -1,
+    };
+    let flags = libc::__WALL | libc::__WNOTHREAD | if nonblocking { libc::WNOHANG } else { 0 };
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is a live int.
+        let got = unsafe { libc::waitpid(pid, &raw mut status, flags) };
+        if got > 0 {
+            return Ok(Some((got, decode(got, status)?)));
+        }
+        if got == 0 {
+            return Ok(None);
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::ECHILD) => return Ok(None),
+            _ => return Err(error),
+        }
+    }
+}
+
+fn decode(pid: Pid, status: i32) -> io::Result<Stop> {
+    if libc::WIFEXITED(status) {
+        return Ok(Stop::Exited(libc::WEXITSTATUS(status)));
+    }
+    if libc::WIFSIGNALED(status) {
+        return Ok(Stop::Killed(libc::WTERMSIG(status)));
+    }
+    let signal = libc::WSTOPSIG(status);
+    Ok(match (status >> 16, signal) {
+        (libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE, _) => {
+            let mut child = 0_u64;
+            request("geteventmsg", libc::PTRACE_GETEVENTMSG, pid, 0, std::ptr::from_mut(&mut child) as usize)
+                .map_err(|e| e.source)?;
+            Stop::Forked { child: Pid::try_from(child).unwrap_or(0), vfork: status >> 16 == libc::PTRACE_EVENT_VFORK }
+        }
+        (libc::PTRACE_EVENT_EXEC, _) => Stop::Execed,
+        (libc::PTRACE_EVENT_STOP, libc::SIGTRAP) => Stop::Event,
+        (libc::PTRACE_EVENT_STOP, signal) => Stop::Group(signal),
+        (_, signal) if signal == libc::SIGTRAP | 0x80 => Stop::Syscall,
+        (_, signal) => Stop::Signal(signal),
+    })
+}
+
+/// Sends a signal to one task. The tracer corrects its siginfo when it is about to be delivered.
+pub fn tgkill(tgid: Pid, tid: Pid, signal: i32) -> io::Result<()> {
+    // SAFETY: numbers only.
+    let result = unsafe { libc::syscall(libc::SYS_tgkill, tgid, tid, signal) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Reads a tracee's memory, whole or not at all.
+pub fn read_memory(pid: Pid, addr: u64, buffer: &mut [u8]) -> io::Result<()> {
+    let mut done = 0;
+    while done < buffer.len() {
+        let part = &mut buffer[done..];
+        let local = libc::iovec { iov_base: part.as_mut_ptr().cast(), iov_len: part.len() };
+        let remote = libc::iovec { iov_base: (addr as usize + done) as *mut libc::c_void, iov_len: part.len() };
+        // SAFETY: `local` describes a live, writable buffer; the remote side is checked by the kernel.
+        let got = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
+        match got {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            got if got < 0 => return Err(io::Error::last_os_error()),
+            got => done += got.unsigned_abs(),
+        }
+    }
+    Ok(())
+}
+
+/// Writes a tracee's memory, whole or not at all past the first error.
+pub fn write_memory(pid: Pid, addr: u64, bytes: &[u8]) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let part = &bytes[done..];
+        let local = libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() };
+        let remote = libc::iovec { iov_base: (addr as usize + done) as *mut libc::c_void, iov_len: part.len() };
+        // SAFETY: `local` describes a live buffer that the kernel only reads; the remote side is checked by the kernel.
+        let got = unsafe { libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0) };
+        match got {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            got if got < 0 => return Err(io::Error::last_os_error()),
+            got => done += got.unsigned_abs(),
+        }
+    }
+    Ok(())
+}
