@@ -1,1 +1,34 @@
-//! Logs and rounds: pure, no sockets, no clock.
+//! Logs and rounds: how records are cut into chunks, checked, kept on disk, and when a migration stops iterating.
+//!
+//! ```text
+//!  records --ChunkBuilder--> chunk --Spool--> file of the running container --SpoolReader--> wire
+//!                              \---LogWriter--> log file (`migrate record`) --LogReader--> replay
+//! ```
+//!
+//! A [`chunk`] is the unit that is compressed, checked, appended, shipped and acknowledged. A *round* is the run of chunks
+//! that the source had made when the target had replayed the round before; [`policy`] decides over rounds. Nothing here
+//! knows sockets or clocks: times come in as numbers. Only [`spool`] touches files.
+
+mod chain;
+pub mod chunk;
+mod codec;
+mod error;
+pub mod log;
+pub mod meta;
+mod order;
+pub mod policy;
+mod reader;
+pub mod spool;
+#[cfg(test)]
+mod synthetic;
+mod writer;
+
+pub use chain::Chain;
+pub use chunk::{Chunk, ChunkBuilder, ChunkHeader};
+pub use codec::Codec;
+pub use error::{LogError, Part};
+pub use meta::{Cpu, End, Ending, LogMeta, Output};
+pub use order::Order;
+pub use reader::LogReader;
+pub use spool::{Spool, SpoolReader};
+pub use writer::LogWriter;
