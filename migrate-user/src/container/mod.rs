@@ -1,1 +1,3 @@
 //! Docker, the OCI runtime and cgroups.
+
+pub mod runtime;

@@ -12,5 +12,7 @@ pub mod sockopt;
 pub mod tcp_repair;
 pub mod auxv;
 pub mod cgroup;
-pub mod netns;
 pub mod personality;
+pub mod affinity;
+pub mod bpf_ring;
+pub mod membarrier;
