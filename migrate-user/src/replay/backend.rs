@@ -72,7 +72,7 @@ pub trait Backend {
     /// The call that a task stands at is over with this result, without having been executed.
     fn finish(&mut self, pid: Pid, ret: i64) -> Result<()>;
 
-    /// Makes the task execute a call, in its own name and place. It stands as before afterwards.
+    /// Makes a task at a call or in user code execute a call in its own name. It stands as before afterwards.
     fn execute(&mut self, pid: Pid, nr: i32, args: [u64; 6]) -> Result<i64>;
 
     /// Executes the fork that a task stands at. The child stands in [`At::User`]; the parent behind the call, or in [`At::Vfork`].
@@ -107,6 +107,12 @@ pub trait Backend {
 
     /// Stack pointer and instruction pointer.
     fn pointers(&self, pid: Pid) -> Result<(u64, u64)>;
+
+    /// The task's blocked signals, as a bit set.
+    fn signal_mask(&self, pid: Pid) -> Result<u64>;
+
+    /// Sets them.
+    fn set_signal_mask(&mut self, pid: Pid, mask: u64) -> Result<()>;
 
     /// Lets go of a task. One that stands at a call makes it for real; one in [`At::Vfork`] is let go when that is over.
     fn release(&mut self, pid: Pid) -> Result<()>;

@@ -35,14 +35,11 @@ pub(super) struct Task {
     pub(super) pending: Option<Pending>,
     /// The child of a fork whose return has no record yet.
     pub(super) forked: Option<u32>,
-    /// The parent, as far as it is known: whose child it is to reap.
-    pub(super) parent: Option<u32>,
-    pub(super) reaped: bool,
 }
 
 impl Task {
-    pub(super) fn new(pid: Pid, parent: Option<u32>) -> Self {
-        Self { pid, waiting: VecDeque::new(), pending: None, forked: None, parent, reaped: false }
+    pub(super) fn new(pid: Pid) -> Self {
+        Self { pid, waiting: VecDeque::new(), pending: None, forked: None }
     }
 }
 
@@ -73,7 +70,7 @@ impl<B: Backend> Engine<B> {
     /// An engine for a replica whose first task, `init`, stands before the first instruction of its image.
     pub fn new(backend: B, init: Pid, last_pid: LastPid) -> Self {
         let stdio = (0..3).filter_map(|fd| link(init, fd)).filter(|link| link.starts_with("pipe:")).collect();
-        let tasks = HashMap::from([(1, Task::new(init, None))]);
+        let tasks = HashMap::from([(1, Task::new(init))]);
         Self {
             backend,
             tasks,

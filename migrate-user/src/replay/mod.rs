@@ -10,8 +10,11 @@ mod calls;
 mod engine;
 mod error;
 pub mod last_pid;
+pub mod live;
 pub mod ptrace;
+pub mod replica;
+pub mod screen;
 
-pub use calls::timer::ArmedTimer;
+pub use calls::timer::{ArmedTimer, TimerId};
 pub use engine::Engine;
 pub use error::{Desync, ReplayError, Result, Short};

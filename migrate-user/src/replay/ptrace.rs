@@ -20,6 +20,14 @@ struct Task {
     regs: Regs,
     dirty: bool,
     at: At,
+    /// A `syscall` instruction of the image, for calls of a task that does not stand behind one. Found when it is needed.
+    gadget: Option<u64>,
+}
+
+impl Task {
+    fn new(regs: Regs, at: At) -> Self {
+        Self { regs, dirty: false, at, gadget: None }
+    }
 }
 
 /// Replays with ptrace. Lives and dies on one thread: the tracer.
@@ -47,7 +55,7 @@ impl Ptrace {
             match self.wait(pid)? {
                 Stop::Execed => {
                     let regs = ptrace::regs(pid)?;
-                    self.tasks.insert(pid, Task { regs, dirty: false, at: At::User });
+                    self.tasks.insert(pid, Task::new(regs, At::User));
                     return Ok(());
                 }
                 Stop::Signal(signal) => ptrace::resume(pid, Resume::Cont, signal)?,
@@ -121,14 +129,17 @@ impl Ptrace {
         BackendError::Unexpected { pid, stop: format!("{stop:?}"), doing }
     }
 
-    /// Puts the task back on its system call instruction, so that it makes the call `nr(args)`, and takes it to the call's entry.
+    /// Puts the task on a system call instruction, so that it makes the call `nr(args)`, and takes it to the call's entry.
+    /// Returns the registers that it had.
     fn enter(&mut self, pid: Pid, nr: i32, args: [u64; 6], doing: &'static str) -> Result<Regs> {
+        let ip = match self.at(pid) {
+            At::Call(call) => call.ip - SYSCALL_BYTES,
+            At::User => self.gadget(pid)?,
+            at => return Err(BackendError::Unexpected { pid, stop: format!("{at:?}"), doing }),
+        };
         let task = self.task_mut(pid)?;
         let before = task.regs;
-        let At::Call(_) = task.at else {
-            return Err(BackendError::Unexpected { pid, stop: format!("{:?}", task.at), doing });
-        };
-        task.regs.rip -= SYSCALL_BYTES;
+        task.regs.rip = ip;
         set_call(&mut task.regs, nr, args);
         // No restart of the skipped call on the way out.
         task.regs.orig_rax = u64::MAX;
@@ -148,6 +159,26 @@ impl Ptrace {
         }
     }
 
+    /// A `syscall` instruction in the task's memory: the vDSO has one, hidden or not.
+    fn gadget(&mut self, pid: Pid) -> Result<u64> {
+        if let Some(found) = self.task(pid)?.gadget {
+            return Ok(found);
+        }
+        let fail = |source| BackendError::Io { what: "looking for a system call instruction", pid, source };
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).map_err(fail)?;
+        let range = maps.lines().find(|line| line.ends_with("[vdso]")).and_then(|line| {
+            let (from, to) = line.split_once(' ')?.0.split_once('-')?;
+            Some(u64::from_str_radix(from, 16).ok()?..u64::from_str_radix(to, 16).ok()?)
+        });
+        let range = range.ok_or_else(|| fail(std::io::ErrorKind::NotFound.into()))?;
+        let mut code = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
+        self.read(pid, range.start, &mut code)?;
+        let at = code.windows(2).position(|pair| pair == [0x0f, 0x05]).ok_or_else(|| fail(std::io::ErrorKind::NotFound.into()))?;
+        let found = range.start + at as u64;
+        self.task_mut(pid)?.gadget = Some(found);
+        Ok(found)
+    }
+
     fn set_at(&mut self, pid: Pid, at: At) -> Result<()> {
         self.task_mut(pid)?.at = at;
         Ok(())
@@ -156,7 +187,7 @@ impl Ptrace {
     fn reload(&mut self, pid: Pid, at: At) -> Result<()> {
         let regs = ptrace::regs(pid)?;
         let task = self.task_mut(pid)?;
-        *task = Task { regs, dirty: false, at };
+        *task = Task { gadget: task.gadget, ..Task::new(regs, at) };
         Ok(())
     }
 
@@ -229,7 +260,8 @@ impl Backend for Ptrace {
             Stop::Syscall => {
                 let regs = ptrace::regs(pid)?;
                 let at = At::Call(call_of(&regs));
-                *self.task_mut(pid)? = Task { regs, dirty: false, at };
+                let task = self.task_mut(pid)?;
+                *task = Task { gadget: task.gadget, ..Task::new(regs, at) };
                 return Ok(at);
             }
             Stop::Signal(signal) => At::Fault(signal),
@@ -281,7 +313,7 @@ impl Backend for Ptrace {
             stop => return Err(self.unexpected(child, stop, "start")),
         }
         let regs = ptrace::regs(child)?;
-        self.tasks.insert(child, Task { regs, dirty: false, at: At::User });
+        self.tasks.insert(child, Task::new(regs, At::User));
         let tid = namespace_tid(child)?;
         if vfork {
             self.resume(pid, Resume::Syscall, 0)?;
@@ -307,7 +339,10 @@ impl Backend for Ptrace {
         self.enter(pid, call.nr, call.args, "exec")?;
         self.resume(pid, Resume::Syscall, 0)?;
         match self.wait(pid)? {
-            Stop::Execed => self.reload(pid, At::User),
+            Stop::Execed => {
+                self.task_mut(pid)?.gadget = None;
+                self.reload(pid, At::User)
+            }
             stop => Err(self.unexpected(pid, stop, "exec")),
         }
     }
@@ -413,7 +448,7 @@ impl Backend for Ptrace {
             return Ok(());
         }
         // Below the stack's end the kernel grows it for the task's own calls only: let one write there.
-        if let At::Call(_) = self.at(pid) {
+        if matches!(self.at(pid), At::Call(_) | At::User) {
             self.execute(pid, libc::SYS_getrandom as i32, [addr, bytes.len() as u64, 0, 0, 0, 0])?;
         }
         ptrace::write_memory(pid, addr, bytes)
@@ -423,6 +458,14 @@ impl Backend for Ptrace {
     fn pointers(&self, pid: Pid) -> Result<(u64, u64)> {
         let task = self.task(pid)?;
         Ok((task.regs.rsp, task.regs.rip))
+    }
+
+    fn signal_mask(&self, pid: Pid) -> Result<u64> {
+        Ok(ptrace::sigmask(pid)?)
+    }
+
+    fn set_signal_mask(&mut self, pid: Pid, mask: u64) -> Result<()> {
+        Ok(ptrace::set_sigmask(pid, mask)?)
     }
 
     fn release(&mut self, pid: Pid) -> Result<()> {

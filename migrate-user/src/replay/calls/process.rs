@@ -36,7 +36,7 @@ impl<B: Backend> Engine<B> {
         if forked.tid != tid {
             return Err(self.desync(record, &format!("the child is task {tid}"), &format!("it is task {}", forked.tid)));
         }
-        self.tasks.insert(tid, Task::new(forked.child, Some(record.head.tid)));
+        self.tasks.insert(tid, Task::new(forked.child));
         self.task(record)?.forked = Some(tid);
         Ok(Step::Done)
     }

@@ -1,0 +1,156 @@
+//! The last steps of a replica: what the kernel holds for its tasks besides memory and descriptors, and their release.
+//!
+//! ```text
+//!  settle  ->  (descriptors' contents: golive::restore)  ->  arm  ->  release
+//! ```
+//! Up to and including `arm` nothing has left the replica, and it can still be thrown away.
+
+use super::backend::{At, Backend};
+use super::calls::timer::{ArmedTimer, TimerId};
+use super::engine::Engine;
+use super::error::Result;
+use crate::sys::ptrace::{Pid, SIGINFO_BYTES};
+
+/// Below the stack pointer and its red zone.
+const SCRATCH_BELOW: u64 = 16 * 1024;
+const NANOS: u64 = 1_000_000_000;
+/// A timer that was to expire during the move does so soon after it: 0 would disarm it.
+const SOON_NS: u64 = 1000;
+
+/// A signal that waited in the source when it was frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingSignal {
+    /// Task in the container's pid namespace.
+    pub tid: u32,
+    /// For the whole process, or for this task alone.
+    pub shared: bool,
+    pub info: [u8; SIGINFO_BYTES],
+}
+
+/// A registration in an epoll set that is to be set again, so that what is ready now is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpollEntry {
+    /// Task that has both descriptors open.
+    pub tid: u32,
+    pub epfd: i32,
+    pub fd: i32,
+    pub events: u32,
+    pub data: u64,
+}
+
+impl<B: Backend> Engine<B> {
+    /// Ends the replay: nothing waits any more, the helper is gone from the pid namespace, and signals that the replica's own
+    /// kernel queued (a child's end, say) are dropped: those that the source had pending take their place.
+    pub fn settle(&mut self) -> Result<()> {
+        self.check_settled()?;
+        self.last_pid.finish();
+        for pid in self.standing() {
+            let mask = self.backend.signal_mask(pid)?;
+            self.backend.set_signal_mask(pid, 0)?;
+            // On the way to any call the queue is emptied.
+            self.backend.execute(pid, libc::SYS_getppid as i32, [0; 6])?;
+            self.backend.set_signal_mask(pid, mask)?;
+        }
+        Ok(())
+    }
+
+    /// Arms timers with the time that they have left, queues signals, sets epoll registrations again. `now_ns`: when the source was
+    /// frozen, on its clock.
+    pub fn arm(&mut self, now_ns: u64, signals: &[PendingSignal], epoll: &[EpollEntry]) -> Result<()> {
+        for entry in epoll {
+            let Some(pid) = self.host_pid(entry.tid) else { continue };
+            let mut event = entry.events.to_le_bytes().to_vec();
+            event.extend(entry.data.to_le_bytes());
+            let args = [entry.epfd as u64, libc::EPOLL_CTL_MOD as u64, entry.fd as u64, 0, 0, 0];
+            // A descriptor that was closed while a duplicate keeps the registration cannot be named: it stays as it is.
+            self.execute_with(pid, libc::SYS_epoll_ctl, args, 3, &event)?;
+        }
+        let masks: Vec<(Pid, u64)> =
+            self.standing().into_iter().map(|pid| Ok((pid, self.backend.signal_mask(pid)?))).collect::<Result<_>>()?;
+        // What fires or is queued from here on must wait for the release.
+        for (pid, _) in &masks {
+            self.backend.set_signal_mask(*pid, u64::MAX)?;
+        }
+        let timers: Vec<ArmedTimer> = self.timers.iter().copied().collect();
+        for timer in &timers {
+            self.arm_timer(timer, now_ns)?;
+        }
+        for signal in signals {
+            let Some(pid) = self.host_pid(signal.tid) else { continue };
+            let number = u64::from(signal.info[0]);
+            let tid = u64::from(signal.tid);
+            if signal.shared {
+                self.execute_with(pid, libc::SYS_rt_sigqueueinfo, [tid, number, 0, 0, 0, 0], 2, &signal.info)?;
+            } else {
+                self.execute_with(pid, libc::SYS_rt_tgsigqueueinfo, [tid, tid, number, 0, 0, 0], 3, &signal.info)?;
+            }
+        }
+        for (pid, mask) in masks {
+            self.backend.set_signal_mask(pid, mask)?;
+        }
+        Ok(())
+    }
+
+    /// Lets every task go: from here on the replica is the container.
+    pub fn release(&mut self) -> Result<()> {
+        let (waiting, others): (Vec<_>, Vec<_>) =
+            self.live_tasks().map(|(_, pid)| pid).partition(|pid| self.backend.at(*pid) == At::Vfork);
+        // A parent in vfork waits for a child that must be let go first.
+        for pid in others.into_iter().chain(waiting) {
+            self.backend.release(pid)?;
+        }
+        Ok(())
+    }
+
+    fn arm_timer(&mut self, timer: &ArmedTimer, now_ns: u64) -> Result<()> {
+        let (Some(pid), Some(left_ns)) = (self.host_pid(timer.tid), timer.left_ns(now_ns)) else { return Ok(()) };
+        let left_ns = left_ns.max(SOON_NS);
+        match timer.id {
+            TimerId::Interval(which) => {
+                let value = times(timer.interval_ns, left_ns, 1000);
+                self.execute_with(pid, libc::SYS_setitimer, [which, 0, 0, 0, 0, 0], 1, &value)?;
+            }
+            TimerId::Posix(id) => {
+                let value = times(timer.interval_ns, left_ns, 1);
+                let flags = u64::from(timer.absolute);
+                self.execute_with(pid, libc::SYS_timer_settime, [id, flags, 0, 0, 0, 0], 2, &value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Executes a call whose argument `at` points to `bytes`, which lie in memory that the task does not use while they are there.
+    fn execute_with(&mut self, pid: Pid, nr: i64, mut args: [u64; 6], at: usize, bytes: &[u8]) -> Result<i64> {
+        let (sp, _) = self.backend.pointers(pid)?;
+        let scratch = (sp - SCRATCH_BELOW) & !63;
+        let mut before = vec![0; bytes.len()];
+        let kept = self.backend.read(pid, scratch, &mut before).is_ok();
+        self.backend.write(pid, scratch, bytes)?;
+        args[at] = scratch;
+        #[expect(clippy::cast_possible_truncation, reason = "libc's numbers are small")]
+        let ret = self.backend.execute(pid, nr as i32, args)?;
+        if kept {
+            self.backend.write(pid, scratch, &before)?;
+        }
+        Ok(ret)
+    }
+
+    fn host_pid(&self, tid: u32) -> Option<Pid> {
+        let pid = self.tasks.get(&tid)?.pid;
+        matches!(self.backend.at(pid), At::Call(_) | At::User).then_some(pid)
+    }
+
+    /// Tasks that can be made to execute a call.
+    fn standing(&self) -> Vec<Pid> {
+        self.live_tasks().map(|(_, pid)| pid).filter(|pid| matches!(self.backend.at(*pid), At::Call(_) | At::User)).collect()
+    }
+}
+
+/// An interval and a value in seconds and fractions of `fraction_ns`.
+fn times(interval_ns: u64, value_ns: u64, fraction_ns: u64) -> Vec<u8> {
+    [interval_ns, value_ns]
+        .iter()
+        .flat_map(|ns| [ns / NANOS, (ns % NANOS) / fraction_ns])
+        .flat_map(u64::to_le_bytes)
+        .collect()
+}

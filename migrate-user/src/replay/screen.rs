@@ -1,0 +1,89 @@
+//! Looks at records in the source for what a replica will not be able to follow, so that a container is refused by name before
+//! anything moves.
+
+use crate::record::Record;
+use migrate_common::record::{Class, Kind};
+use migrate_common::syscalls::{self, Policy, Special};
+
+/// The reason why a container that has made this record cannot be moved; `None` for nearly all.
+#[must_use]
+pub fn objection(record: &Record) -> Option<String> {
+    let head = &record.head;
+    match record.kind()? {
+        Kind::Fork if head.args[0] != head.args[1] => Some("it started a thread: threads are not supported yet".to_owned()),
+        Kind::Exec if head.args[0] != 1 => {
+            Some("it started a program whose addresses are random: set-user-id, or personality(2)".to_owned())
+        }
+        Kind::Signal if head.args[0] == 0 && stops(head.nr) => Some(format!("signal {} stopped one of its processes", head.nr)),
+        Kind::Syscall if head.ret >= 0 => syscall(record),
+        _ => None,
+    }
+}
+
+fn stops(signal: i32) -> bool {
+    matches!(signal, libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU)
+}
+
+fn syscall(record: &Record) -> Option<String> {
+    let head = &record.head;
+    let Some(row) = syscalls::row(head.nr) else {
+        return Some(format!("it made system call {}, which is not known", head.nr));
+    };
+    match row.resolve(&head.args).0 {
+        Policy::Refuse(why) => {
+            let which = row.select.as_ref().map_or_else(String::new, |select| format!(" {:#x}", head.args[select.arg as usize]));
+            Some(format!("it used {}{which}: {why}", row.name))
+        }
+        Policy::Special(Special::Mmap)
+            if head.args[3] & libc::MAP_ANONYMOUS as u64 == 0 && !matches!(record.class(), Class::OwnFile | Class::Char) =>
+        {
+            Some("it mapped a file that is not of the container's own file system".to_owned())
+        }
+        Policy::Special(Special::Fork) if i64::from(head.nr) == libc::SYS_clone && shares_memory(head.args[0]) => {
+            Some("it made a process that runs in its parent's memory: not supported yet".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// clone flags of a task that shares its parent's memory while both run.
+fn shares_memory(flags: u64) -> bool {
+    let flags = flags & 0xffff_ffff;
+    flags & libc::CLONE_VM as u64 != 0 && flags & libc::CLONE_VFORK as u64 == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use migrate_common::record::Header;
+
+    fn call(nr: i64, args: [u64; 6], ret: i64) -> Record {
+        let head = Header { len: 96, kind: Kind::Syscall as u8, nr: nr as i32, args, ret, ..Header::default() };
+        Record { head, payload: Vec::new() }
+    }
+
+    #[test]
+    fn a_refused_call_is_named_once_it_succeeded() {
+        let why = objection(&call(libc::SYS_ptrace, [0; 6], 0)).unwrap();
+        assert!(why.contains("ptrace"), "{why}");
+        assert_eq!(objection(&call(libc::SYS_ptrace, [0; 6], -1)), None);
+        assert_eq!(objection(&call(libc::SYS_getpid, [0; 6], 1)), None);
+    }
+
+    #[test]
+    fn a_choice_without_a_row_is_named_with_its_value() {
+        let why = objection(&call(libc::SYS_ioctl, [3, 0x1234, 0, 0, 0, 0], 0)).unwrap();
+        assert!(why.contains("ioctl 0x1234"), "{why}");
+        assert_eq!(objection(&call(libc::SYS_ioctl, [3, 0x5421, 0, 0, 0, 0], 0)), None);
+    }
+
+    #[test]
+    fn threads_are_told_from_processes() {
+        let fork = |tgid| {
+            let head = Header { len: 96, kind: Kind::Fork as u8, args: [7, tgid, 0, 0, 0, 0], ..Header::default() };
+            objection(&Record { head, payload: Vec::new() })
+        };
+        assert_eq!(fork(7), None);
+        assert!(fork(3).unwrap().contains("thread"));
+    }
+}
