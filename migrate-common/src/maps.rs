@@ -52,6 +52,7 @@ pub struct Offsets {
     pub task_pid: u32,
     pub task_tgid: u32,
     pub task_thread_pid: u32,
+    pub task_group_leader: u32,
     pub task_mm: u32,
     pub task_fs: u32,
     pub task_files: u32,
@@ -83,4 +84,21 @@ pub struct Offsets {
     pub regs_r10: u32,
     pub regs_r8: u32,
     pub regs_r9: u32,
+    pub sigaction_handler: u32,
+    pub sigaction_flags: u32,
+}
+
+impl Offsets {
+    /// What a program has before the loader overwrites it.
+    pub const ZERO: Self = bytemuck::zeroed();
+}
+
+/// Modes of the programs that silence a container's network device.
+pub mod mute {
+    /// Everything passes.
+    pub const PASS: u32 = 0;
+    /// No TCP connection can be opened from outside: an incoming SYN without ACK is dropped.
+    pub const NO_NEW_CONNECTIONS: u32 = 1;
+    /// Nothing passes, either way.
+    pub const SILENT: u32 = 2;
 }

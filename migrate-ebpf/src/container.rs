@@ -1,0 +1,26 @@
+//! Whose task this is.
+
+use aya_ebpf::helpers::bpf_get_current_cgroup_id;
+use migrate_common::maps::{Container, Counters, phase};
+
+use crate::maps::{CONTAINERS, COUNTERS};
+
+/// The current task's container in whatever phase, or none: the first question of every program.
+#[inline(always)]
+pub fn current() -> Option<*mut Container> {
+    let cgroup = unsafe { bpf_get_current_cgroup_id() };
+    CONTAINERS.get_ptr_mut(cgroup)
+}
+
+/// The slot of the current task's container, if it is being recorded.
+#[inline(always)]
+pub fn recording() -> Option<u32> {
+    let container = unsafe { current()?.read() };
+    (container.phase == phase::RECORDING).then_some(container.slot)
+}
+
+/// The counters of a slot.
+#[inline(always)]
+pub fn counters(slot: u32) -> Option<*mut Counters> {
+    COUNTERS.get_ptr_mut(slot)
+}

@@ -1,0 +1,57 @@
+//! Kernel memory at offsets from the kernel's BTF.
+//!
+//! The loader overwrites [`OFFSETS`] before the programs load. It lies in `.rodata`, which is frozen then, so the verifier
+//! knows every offset as a constant and accepts direct loads through pointers that it knows the type of ([`load`]).
+//! Pointers that come out of an array (`fdt->fd[n]`) have no type: [`read`] goes through a helper.
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use migrate_common::maps::Offsets;
+
+/// Set by the loader.
+#[unsafe(no_mangle)]
+pub static OFFSETS: Offsets = Offsets::ZERO;
+
+/// Bytes after which a CPU wakes the reader of the ring. Set by the loader.
+#[unsafe(no_mangle)]
+static WAKE_BYTES: u64 = 256 * 1024;
+
+/// One field of [`OFFSETS`].
+macro_rules! offset {
+    ($field:ident) => {
+        $crate::kernel::constant(&raw const $crate::kernel::OFFSETS.$field) as usize
+    };
+}
+pub(crate) use offset;
+
+/// A constant that the loader has set: read so that the compiler does not take the value at build time for granted.
+#[inline(always)]
+pub fn constant<T: Copy>(constant: *const T) -> T {
+    unsafe { core::ptr::read_volatile(constant) }
+}
+
+/// See [`WAKE_BYTES`].
+#[inline(always)]
+pub fn wake_bytes() -> u64 {
+    constant(&raw const WAKE_BYTES)
+}
+
+/// A pointer into the kernel.
+pub type Kptr = *const u8;
+
+/// The field at `offset` of the typed object at `object`. A bad address reads as 0.
+#[inline(always)]
+pub fn load<T: Copy>(object: Kptr, offset: usize) -> T {
+    unsafe { core::ptr::read_volatile(object.wrapping_add(offset).cast::<T>()) }
+}
+
+/// The field at `offset` of the object at `object`, whose type the verifier has lost. A bad address reads as 0.
+#[inline(always)]
+pub fn read<T: Copy + Default>(object: Kptr, offset: usize) -> T {
+    unsafe { bpf_probe_read_kernel(object.wrapping_add(offset).cast::<T>()) }.unwrap_or_default()
+}
+
+/// [`read`] of a pointer.
+#[inline(always)]
+pub fn read_ptr(object: Kptr, offset: usize) -> Kptr {
+    read::<u64>(object, offset) as Kptr
+}

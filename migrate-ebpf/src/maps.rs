@@ -1,0 +1,46 @@
+//! The recorder's maps. Userspace finds them by these names.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use migrate_common::maps::{Container, Counters, MAX_CONTAINERS};
+use migrate_common::syscalls::KRow;
+
+use crate::emit::Entry;
+use crate::payload::Work;
+
+/// Key: the cgroup's id.
+#[map]
+pub static CONTAINERS: HashMap<u64, Container> = HashMap::with_max_entries(MAX_CONTAINERS, 0);
+
+/// By slot.
+#[map]
+pub static COUNTERS: Array<Counters> = Array::with_max_entries(MAX_CONTAINERS, 0);
+
+/// All containers' records. The loader sets its size.
+#[map]
+pub static RING: RingBuf = RingBuf::with_byte_size(64 * 1024 * 1024, 0);
+
+/// The system call table's rows by number; numbers end below [`ROWS_LEN`].
+#[map]
+pub static ROWS: Array<KRow> = Array::with_max_entries(ROWS_LEN, 0);
+pub const ROWS_LEN: u32 = 512;
+
+/// Choices of multiplexed calls by `choice_key`.
+#[map]
+pub static CHOICES: HashMap<u64, KRow> = HashMap::with_max_entries(4096, 0);
+
+/// Host tid -> number of the call that ended with ERESTART_RESTARTBLOCK and that `restart_syscall` continues.
+#[map]
+pub static RESTARTS: HashMap<u32, i32> = HashMap::with_max_entries(65536, 0);
+
+/// Where an entry is put together; index 0. Programs do not nest on a CPU: the kernel counts a second run as a miss.
+#[map]
+pub static ENTRY: PerCpuArray<Entry> = PerCpuArray::with_max_entries(1, 0);
+
+/// How far the capture of a payload is; index 0.
+#[map]
+pub static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
+
+/// Bytes put into the ring by this CPU since it last woke the reader; index 0.
+#[map]
+pub static UNWOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);

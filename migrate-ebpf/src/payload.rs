@@ -1,0 +1,369 @@
+//! What a call wrote to user memory, as segments.
+//!
+//! The outputs of a call are walked by a state machine, one [`step`] an extent of user memory or [`STEP_BYTES`] of one. The
+//! state lives in a map value ([`Work`]), so that every step looks the same to the verifier: it checks one, not the product of
+//! outputs, iovecs and pieces. `bpf_loop` runs the steps.
+//!
+//! ```text
+//!            +--> simple ---------------------------------------------+
+//!   Outs ----+--> Iov <------------------------------+--- end --------+--> Outs
+//!            +--> Message -> Name -> Control -> Iov -+--- end of one -----> Message
+//! ```
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
+use migrate_common::maps::{Counters, MAX_PIECES, PIECE_BYTES};
+use migrate_common::record::{HEADER_BYTES, Kind, SEGMENT_BYTES, flags};
+use migrate_common::syscalls::{KOut, KRow, MAX_OUTS, len_kind, when_kind};
+
+use crate::container;
+use crate::emit::{self, Entry, STEP_BYTES, Wake};
+use crate::maps::WORK;
+
+/// Steps of one call. A piece takes at most two steps, and an iovec two: enough for [`MAX_PIECES`] and 1024 messages of a few
+/// iovecs each. The kernel's own bound on `bpf_loop` is 8 Mi.
+const MAX_STEPS: u32 = 4 * MAX_PIECES;
+/// Bytes of one call: what [`MAX_PIECES`] pieces carry.
+const MAX_BYTES: u64 = MAX_PIECES as u64 * PIECE_BYTES as u64;
+/// Sizes of the structures of x86-64 that the programs read: struct user_msghdr, struct mmsghdr, struct iovec.
+const MSGHDR_BYTES: u64 = 56;
+const MMSGHDR_BYTES: u64 = 64;
+const IOVEC_BYTES: u64 = 16;
+const PAGE_BYTES: u64 = 4096;
+/// A segment that would carry less than this goes into the next piece.
+const MIN_ROOM: u64 = SEGMENT_BYTES as u64 + 8;
+
+/// Values of [`Work::stage`].
+mod stage {
+    pub const OUTS: u32 = 0;
+    pub const IOV: u32 = 1;
+    pub const MESSAGE: u32 = 2;
+    pub const NAME: u32 = 3;
+    pub const CONTROL: u32 = 4;
+    pub const DONE: u32 = 5;
+}
+
+/// Where the walk is.
+#[repr(C)]
+pub struct Work {
+    /// The call: its row, arguments and result. `args` has 8 places so that a mask bounds the index.
+    row: KRow,
+    ret: i64,
+    args: [u64; 8],
+    slot: u32,
+    /// A [`stage`] and, in it, what is left to do.
+    stage: u32,
+    out: u32,
+    /// Bytes per message: 56 or 64; messages left; where the next is.
+    message_bytes: u32,
+    messages: u64,
+    message: u64,
+    /// The message whose parts come next.
+    current: Message,
+    /// Next iovec, how many are left, and how many of the result's bytes.
+    iov: u64,
+    iovs: u64,
+    scattered: u64,
+    /// The extent that is being copied.
+    addr: u64,
+    left: u64,
+    /// Bytes of payload in the entry under construction, and how many entries went out before it.
+    filled: u64,
+    entries: u32,
+    /// Set when the ring was full: nothing more of this record is sent.
+    lost: u32,
+}
+
+/// struct mmsghdr.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Message {
+    name: u64,
+    name_len: u32,
+    _pad0: u32,
+    iov: u64,
+    iovs: u64,
+    control: u64,
+    control_len: u64,
+    flags: u32,
+    _pad1: u32,
+    len: u32,
+    _pad2: u32,
+}
+const _: () = assert!(size_of::<Message>() == MMSGHDR_BYTES as usize);
+
+/// Sends the record under construction in [`emit::entry`], with what the call wrote by `row`.
+#[inline(always)]
+pub fn capture(entry: *mut Entry, counters: *mut Counters, row: &KRow, slot: u32) {
+    let Some(work) = WORK.get_ptr_mut(0) else { return };
+    unsafe {
+        let head = &(*entry).head;
+        (*work).row = *row;
+        (*work).ret = head.ret;
+        (*work).args[0] = head.args[0];
+        (*work).args[1] = head.args[1];
+        (*work).args[2] = head.args[2];
+        (*work).args[3] = head.args[3];
+        (*work).args[4] = head.args[4];
+        (*work).args[5] = head.args[5];
+        (*work).slot = slot;
+        (*work).stage = stage::OUTS;
+        (*work).out = 0;
+        (*work).messages = 0;
+        (*work).left = 0;
+        (*work).filled = 0;
+        (*work).entries = 0;
+        (*work).lost = 0;
+        bpf_loop(MAX_STEPS, step as *mut c_void, core::ptr::null_mut(), 0);
+        if (*work).stage != stage::DONE {
+            (*entry).head.flags |= flags::TOO_LARGE;
+            emit::count_too_large(counters);
+        }
+        if (*work).lost == 0 {
+            if (*work).entries != 0 {
+                (*entry).head.flags |= flags::LAST;
+            }
+            send(&mut *work, &mut *entry, counters);
+        }
+    }
+}
+
+/// One step; 1 ends the loop.
+extern "C" fn step(_index: u32, _context: *mut c_void) -> i64 {
+    let Some(work) = WORK.get_ptr_mut(0) else { return 1 };
+    let Some(entry) = emit::entry() else { return 1 };
+    let (work, entry) = unsafe { (&mut *work, &mut *entry) };
+    let Some(counters) = container::counters(work.slot) else { return 1 };
+    if work.left == 0 && !next_extent(work, entry, counters) {
+        return 1;
+    }
+    if work.left != 0 { copy(work, entry, counters) } else { 0 }
+}
+
+/// Copies the next bytes of the extent into the entry.
+#[inline(always)]
+fn copy(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> i64 {
+    if work.filled > PIECE_BYTES as u64 - MIN_ROOM {
+        entry.head.flags |= flags::MORE;
+        if !send(work, entry, counters) {
+            work.lost = 1;
+            work.stage = stage::DONE;
+            return 1;
+        }
+        work.entries += 1;
+        work.filled = 0;
+        entry.head.kind = Kind::Piece as u8;
+        entry.head.flags = 0;
+    }
+    // `filled` is a multiple of 8 below PIECE_BYTES; the mask tells the verifier.
+    let at = work.filled & (PIECE_BYTES as u64 - 8);
+    let mut n = work.left;
+    if n > PIECE_BYTES as u64 - SEGMENT_BYTES as u64 - at {
+        n = PIECE_BYTES as u64 - SEGMENT_BYTES as u64 - at;
+    }
+    // The bound that the verifier sees: it does not relate `n` to `at`.
+    if n > STEP_BYTES as u64 {
+        n = STEP_BYTES as u64;
+    }
+    let padded = (n + 7) & !7;
+    unsafe {
+        let segment = entry.payload.as_mut_ptr().add(at as usize);
+        let data = segment.add(SEGMENT_BYTES);
+        segment.cast::<u64>().write(work.addr);
+        segment.add(8).cast::<u64>().write(n);
+        // Padding first: the last word, before the data covers most of it. The word before `data` is `len | zero`, which
+        // stands already, and n is not 0.
+        if padded != 0 {
+            data.add(padded as usize).sub(8).cast::<u64>().write(0);
+        }
+        if bpf_probe_read_user(data.cast(), n as u32, work.addr as *const c_void) != 0 {
+            return fault(work, entry, counters);
+        }
+    }
+    work.filled = at + SEGMENT_BYTES as u64 + padded;
+    work.addr = work.addr.wrapping_add(n);
+    work.left -= n;
+    0
+}
+
+/// User memory was not there. After a call that failed that is no wonder: the kernel did not reach it either.
+#[inline(always)]
+fn fault(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> i64 {
+    work.left = 0;
+    if work.ret < 0 {
+        return 0;
+    }
+    entry.head.flags |= flags::FAULT;
+    emit::count_fault(counters);
+    work.stage = stage::DONE;
+    1
+}
+
+#[inline(always)]
+fn too_large(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> bool {
+    entry.head.flags |= flags::TOO_LARGE;
+    emit::count_too_large(counters);
+    work.left = 0;
+    work.stage = stage::DONE;
+    false
+}
+
+/// Sends the entry with what it holds so far. False: the ring was full.
+#[inline(always)]
+fn send(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> bool {
+    let mut filled = work.filled;
+    if filled > PIECE_BYTES as u64 {
+        filled = PIECE_BYTES as u64;
+    }
+    let len = HEADER_BYTES as u64 + filled;
+    entry.head.len = len as u32;
+    emit::output((&raw const *entry).cast(), len as usize, counters, work.entries == 0, Wake::Batched)
+}
+
+/// Moves on: to the next extent, or to a state that has one. False: that was all.
+#[inline(always)]
+fn next_extent(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> bool {
+    match work.stage {
+        stage::OUTS => return next_out(work, entry, counters),
+        stage::MESSAGE => return next_message(work, entry, counters),
+        stage::NAME => {
+            work.addr = work.current.name;
+            work.left = if work.addr == 0 { 0 } else { u64::from(work.current.name_len) };
+            work.stage = stage::CONTROL;
+        }
+        stage::CONTROL => {
+            work.addr = work.current.control;
+            work.left = if work.addr == 0 { 0 } else { work.current.control_len };
+            work.stage = stage::IOV;
+        }
+        stage::IOV => return next_iov(work, entry, counters),
+        _ => return false,
+    }
+    if work.left > MAX_BYTES { too_large(work, entry, counters) } else { true }
+}
+
+/// The next output of the row.
+#[inline(always)]
+fn next_out(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> bool {
+    if work.out >= u32::from(work.row.outs_len) || work.out >= MAX_OUTS as u32 {
+        work.stage = stage::DONE;
+        return false;
+    }
+    let out: KOut = work.row.outs[(work.out as usize) & (MAX_OUTS - 1)];
+    work.out += 1;
+    let written = match out.when {
+        when_kind::ALWAYS => true,
+        when_kind::POSITIVE => work.ret > 0,
+        _ => work.ret >= 0,
+    };
+    let addr = work.args[(out.arg & 7) as usize];
+    if !written || addr == 0 {
+        return true;
+    }
+    let ret = if work.ret > 0 { work.ret as u64 } else { 0 };
+    let arg = work.args[(out.len_arg & 7) as usize];
+    work.addr = addr;
+    let left = match out.len {
+        len_kind::CONST => u64::from(out.factor),
+        len_kind::RET => ret.wrapping_mul(u64::from(out.factor)),
+        len_kind::RET_CAP => {
+            if ret < arg {
+                ret
+            } else {
+                arg
+            }
+        }
+        len_kind::ARG if arg > MAX_BYTES => arg,
+        len_kind::ARG => arg * u64::from(out.factor),
+        len_kind::DEREF => {
+            if arg == 0 {
+                return true;
+            }
+            let mut len = 0u32;
+            if unsafe { bpf_probe_read_user((&raw mut len).cast(), 4, arg as *const c_void) } != 0 {
+                fault(work, entry, counters);
+                return work.stage != stage::DONE;
+            }
+            u64::from(len)
+        }
+        len_kind::BITS => (arg & 0xffff_ffff).div_ceil(64) * 8,
+        len_kind::PAGES => arg.wrapping_add(PAGE_BYTES - 1) / PAGE_BYTES,
+        len_kind::IOV => {
+            work.iov = addr;
+            work.iovs = arg;
+            work.scattered = ret;
+            work.stage = stage::IOV;
+            0
+        }
+        len_kind::MSGHDR => {
+            work.message = addr;
+            work.message_bytes = MSGHDR_BYTES as u32;
+            work.messages = 1;
+            work.stage = stage::MESSAGE;
+            0
+        }
+        len_kind::MMSGHDR => {
+            work.message = addr;
+            work.message_bytes = MMSGHDR_BYTES as u32;
+            work.messages = ret;
+            work.stage = stage::MESSAGE;
+            0
+        }
+        _ => 0,
+    };
+    work.left = left;
+    if left > MAX_BYTES { too_large(work, entry, counters) } else { true }
+}
+
+/// The next message of a `recvmmsg`, or the one of a `recvmsg`: first its header, which the kernel wrote to.
+#[inline(always)]
+fn next_message(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> bool {
+    if work.messages == 0 {
+        work.stage = stage::OUTS;
+        return true;
+    }
+    work.messages -= 1;
+    // Two calls with constant sizes: a size from memory would need a bound of its own.
+    let to = (&raw mut work.current).cast::<c_void>();
+    let from = work.message as *const c_void;
+    let many = work.message_bytes == MMSGHDR_BYTES as u32;
+    let failed = if many {
+        unsafe { bpf_probe_read_user(to, MMSGHDR_BYTES as u32, from) }
+    } else {
+        unsafe { bpf_probe_read_user(to, MSGHDR_BYTES as u32, from) }
+    };
+    if failed != 0 {
+        fault(work, entry, counters);
+        return work.stage != stage::DONE;
+    }
+    work.iov = work.current.iov;
+    work.iovs = work.current.iovs;
+    work.scattered = if many { u64::from(work.current.len) } else { work.ret as u64 };
+    work.addr = work.message;
+    work.left = u64::from(work.message_bytes);
+    work.message = work.message.wrapping_add(u64::from(work.message_bytes));
+    work.stage = stage::NAME;
+    true
+}
+
+/// The next iovec that the result's bytes reach.
+#[inline(always)]
+fn next_iov(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> bool {
+    if work.iovs == 0 || work.scattered == 0 {
+        work.stage = stage::MESSAGE;
+        return true;
+    }
+    let mut iovec = [0u64; 2];
+    if unsafe { bpf_probe_read_user((&raw mut iovec).cast(), IOVEC_BYTES as u32, work.iov as *const c_void) } != 0 {
+        fault(work, entry, counters);
+        return work.stage != stage::DONE;
+    }
+    work.iov = work.iov.wrapping_add(IOVEC_BYTES);
+    work.iovs -= 1;
+    let n = if iovec[1] < work.scattered { iovec[1] } else { work.scattered };
+    work.scattered -= n;
+    work.addr = iovec[0];
+    work.left = n;
+    if n > MAX_BYTES { too_large(work, entry, counters) } else { true }
+}

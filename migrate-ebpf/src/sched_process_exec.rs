@@ -1,0 +1,46 @@
+//! A task has entered a new image, whose first instruction has not run yet.
+
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use migrate_common::maps::phase;
+use migrate_common::record::{Header, Kind};
+
+use crate::emit::{self, Wake};
+use crate::kernel::{Kptr, load, offset};
+use crate::{container, task};
+
+/// include/uapi/linux/personality.h
+const ADDR_NO_RANDOMIZE: u32 = 0x0040_0000;
+
+#[btf_tracepoint(function = "sched_process_exec")]
+fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
+    if let Some(slot) = started() {
+        record(slot, ctx.arg::<*const u8>(0));
+    }
+    0
+}
+
+/// The slot to record for. A container that its runtime still sets up starts here, when pid 1 of a pid namespace enters
+/// the image that the container was made for.
+#[inline(always)]
+fn started() -> Option<u32> {
+    let container = unsafe { &mut *container::current()? };
+    if container.phase == phase::SETUP {
+        let tid = task::tid(task::current());
+        if tid.level == 0 || tid.nr != 1 {
+            return None;
+        }
+        container.phase = phase::RECORDING;
+    }
+    (container.phase == phase::RECORDING).then_some(container.slot)
+}
+
+#[inline(always)]
+fn record(slot: u32, task: Kptr) {
+    let Some(entry) = emit::entry() else { return };
+    let head = unsafe { &mut (*entry).head };
+    let Some(counters) = emit::number(head, slot, Kind::Exec) else { return };
+    let personality: u32 = load(task, offset!(task_personality));
+    head.args[0] = u64::from(personality & ADDR_NO_RANDOMIZE != 0);
+    emit::output((&raw const *head).cast(), size_of::<Header>(), counters, true, Wake::Now);
+}

@@ -1,0 +1,41 @@
+//! Of tasks.
+
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+
+use crate::kernel::{Kptr, load, offset, read};
+
+/// The current task.
+#[inline(always)]
+pub fn current() -> Kptr {
+    (unsafe { bpf_get_current_task_btf() }) as Kptr
+}
+
+/// The current task's registers as it entered the kernel.
+#[inline(always)]
+pub fn registers() -> Kptr {
+    (unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) }) as Kptr
+}
+
+/// A task's number in its own pid namespace, and how deep that is: 0 is the host's.
+#[derive(Clone, Copy)]
+pub struct Tid {
+    pub nr: u32,
+    pub level: u32,
+}
+
+/// How the task's own pid namespace numbers it.
+#[inline(always)]
+pub fn tid(task: Kptr) -> Tid {
+    let pid: Kptr = load(task, offset!(task_thread_pid));
+    let level: u32 = load(pid, offset!(pid_level));
+    // `numbers` has `level + 1` entries, a length that BTF does not know: no direct load.
+    let at = offset!(pid_numbers) + level as usize * offset!(upid_bytes) + offset!(upid_nr);
+    Tid { nr: read(pid, at), level }
+}
+
+/// The same for the leader of the task's thread group.
+#[inline(always)]
+pub fn tgid(task: Kptr) -> u32 {
+    let leader: Kptr = load(task, offset!(task_group_leader));
+    tid(leader).nr
+}

@@ -1,0 +1,1 @@
+//! Silences a container's network device.
