@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
-use migrate_tests::lab::{self, Lab};
+use migrate_tests::{
+    images::{self, Image, Store},
+    lab::{self, Lab},
+};
 
 use crate::{build, paths, setup};
 
@@ -36,6 +39,13 @@ enum Action {
         host: String,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<String>,
+    },
+    /// Loads images into a host, building them first if needed
+    Load {
+        /// h1 or h2
+        host: String,
+        /// busybox, guests, nginx, python; none: all of them
+        images: Vec<String>,
     },
     /// Starts, kills or restarts the agent of a host
     Agent { host: String, action: AgentAction },
@@ -100,6 +110,15 @@ pub fn run(root: &Path, args: LabArgs) -> Result<ExitCode> {
             let status = inside.args(&command[1..]).status().with_context(|| format!("cannot start {} in {host}", command[0]))?;
             return Ok(exit_code(status));
         }
+        Action::Load { host, images } => {
+            let host = Lab::open(&dir)?.host(&host)?;
+            let chosen = chosen(&images)?;
+            let store = store(root, &chosen)?;
+            for image in chosen {
+                let loaded = store.load(&host, image)?;
+                println!("{:<12} {}", image.tag(), if loaded { "loaded" } else { "present" });
+            }
+        }
         Action::Agent { host, action } => {
             let mut lab = Lab::open(&dir)?;
             lab.with_host(&host, |host| {
@@ -112,6 +131,21 @@ pub fn run(root: &Path, args: LabArgs) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The images of these names; all of them for none.
+fn chosen(names: &[String]) -> Result<Vec<Image>> {
+    let named = |name: &String| {
+        let image = Image::ALL.into_iter().find(|image| image.tag() == format!("lab/{name}"));
+        image.with_context(|| format!("no image is called {name}; there are busybox, guests, nginx, python"))
+    };
+    if names.is_empty() { Ok(Image::ALL.to_vec()) } else { names.iter().map(named).collect() }
+}
+
+/// The images' store, with the programs built that these images are made from.
+pub fn store(root: &Path, images: &[Image]) -> Result<Store> {
+    let guests = if images.contains(&Image::Guests) { build::static_guests(root)? } else { PathBuf::new() };
+    Ok(Store { cache: images::default_cache(&paths::target(root)), guests })
 }
 
 fn status(dir: &Path, json: bool) -> Result<()> {

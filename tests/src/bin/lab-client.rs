@@ -1,0 +1,60 @@
+//! The client of the lab: puts load on a workload and checks every answer. Orders on standard input, lines of JSON on standard
+//! output; see `migrate_tests::client`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::{Parser, Subcommand};
+use migrate_tests::client::{self, BookOptions, Common, Event, WebOptions};
+
+/// Puts load on a workload of the lab and checks every answer.
+///
+/// Standard input takes the orders `mark` (count from here) and `stop`; its end stops the client too.
+#[derive(Debug, Parser)]
+struct Cli {
+    /// Address and port of the server
+    #[arg(long)]
+    server: SocketAddr,
+    /// A request that takes longer has failed
+    #[arg(long, default_value_t = 60)]
+    timeout_s: u64,
+    /// Stop by itself after this many seconds
+    #[arg(long)]
+    limit_s: Option<f64>,
+    #[command(subcommand)]
+    load: Load,
+}
+
+#[derive(Debug, Subcommand)]
+enum Load {
+    /// Gets one file over connections that stay
+    Web {
+        #[arg(long, default_value_t = 100)]
+        connections: usize,
+        /// Of all connections together; without it as fast as answers come
+        #[arg(long)]
+        requests_per_s: Option<u32>,
+        /// Beside them, open new connections all the time
+        #[arg(long, default_value_t = 0)]
+        new_connections_per_s: u32,
+    },
+    /// Posts to the guest book and reads it
+    Book {
+        #[arg(long, default_value_t = 10)]
+        sessions: usize,
+        #[arg(long, default_value_t = 50)]
+        requests_per_s: u32,
+    },
+}
+
+fn main() {
+    let cli = Cli::parse();
+    let common = Common { server: cli.server, timeout: Duration::from_secs(cli.timeout_s) };
+    let limit = cli.limit_s.map(Duration::from_secs_f64);
+    let report = match cli.load {
+        Load::Web { connections, requests_per_s, new_connections_per_s } => {
+            client::run_web(&WebOptions { common, connections, requests_per_s, new_connections_per_s, limit })
+        }
+        Load::Book { sessions, requests_per_s } => client::run_book(&BookOptions { common, sessions, requests_per_s, limit }),
+    };
+    client::say(&Event::Report(report));
+}

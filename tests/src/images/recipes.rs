@@ -1,0 +1,196 @@
+//! What each image is made of.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+
+use crate::{lab, workloads};
+
+use super::{
+    Image, Store, debs,
+    error::{Result, file},
+};
+
+/// Raised when the way of making images changes, so that cached ones are made again.
+const VERSION: u32 = 1;
+
+const NGINX_CONF: &str = include_str!("../../workloads/nginx.conf");
+const APP: &str = include_str!("../../workloads/app.py");
+const COUNT: &str = include_str!("../../workloads/count.sh");
+
+/// Names that programs look up, and the unprivileged user of Debian's web servers.
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\n";
+const GROUP: &str = "root:x:0:\nwww-data:x:33:\n";
+const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files\n";
+const WWW_DATA: u32 = 33;
+
+/// The libraries that nginx and the modules of python3 are linked with, found once with `ldd`; a missing one fails the check at
+/// the end of the recipe.
+const NGINX_PACKAGES: &[&str] = &["libc6", "libcrypt1", "libpcre2-8-0", "libssl3", "zlib1g", "nginx", "nginx-common"];
+const PYTHON_PACKAGES: &[&str] = &[
+    "libc6",
+    "libcrypt1",
+    "libexpat1",
+    "libffi8",
+    "libbz2-1.0",
+    "liblzma5",
+    "libsqlite3-0",
+    "libssl3",
+    "libuuid1",
+    "zlib1g",
+    "libpython3.11-minimal",
+    "libpython3.11-stdlib",
+    "python3.11-minimal",
+];
+
+/// Parts of the packages that no program here reads.
+const UNNEEDED: &[&str] = &[
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/share/lintian",
+    "usr/lib/python3.11/idlelib",
+    "usr/lib/python3.11/lib2to3",
+    "usr/lib/python3.11/pydoc_data",
+    "usr/lib/x86_64-linux-gnu/gconv",
+];
+
+/// An image's ingredients.
+pub(super) struct Recipe {
+    packages: &'static [&'static str],
+    /// Path in the image, content, mode.
+    files: Vec<(&'static str, Vec<u8>, u32)>,
+    /// Applied after packages and files; runs the image's program once where that proves it complete.
+    finish: fn(&Path) -> Result<()>,
+    /// The `config` object of the image.
+    pub(super) config: Value,
+}
+
+pub(super) fn recipe(store: &Store, image: Image) -> Result<Recipe> {
+    let text = |path, content: &str| (path, content.as_bytes().to_vec(), 0o644);
+    let config =
+        |cmd: &[&str]| json!({ "Cmd": cmd, "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"] });
+    Ok(match image {
+        Image::Busybox => Recipe {
+            packages: &["busybox-static"],
+            files: vec![("count.sh", COUNT.as_bytes().to_vec(), 0o755)],
+            finish: install_applets,
+            config: config(&["/bin/sh"]),
+        },
+        Image::Guests => {
+            let program = fs::read(&store.guests).map_err(file("cannot read", &store.guests))?;
+            let files = vec![("guests", program, 0o755)];
+            Recipe { packages: &[], files, finish: |_| Ok(()), config: config(&["/guests"]) }
+        }
+        Image::Nginx => Recipe {
+            packages: NGINX_PACKAGES,
+            files: vec![text("etc/nginx/nginx.conf", NGINX_CONF), ("srv/www/file.bin", workloads::web_file(), 0o644)],
+            finish: finish_nginx,
+            config: config(&["/usr/sbin/nginx"]),
+        },
+        Image::Python => Recipe {
+            packages: PYTHON_PACKAGES,
+            files: vec![text("app/app.py", APP)],
+            finish: finish_python,
+            config: config(&["/usr/bin/python3", "/app/app.py"]),
+        },
+    })
+}
+
+impl Recipe {
+    /// Changes when the image has to be made again.
+    pub(super) fn key(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        (VERSION, self.packages, &self.files, self.config.to_string()).hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+
+    /// Makes the root file system.
+    pub(super) fn cook(&self, cache: &Path, rootfs: &Path) -> Result<()> {
+        debs::unpack(cache, self.packages, rootfs)?;
+        for unneeded in UNNEEDED.iter().map(|path| rootfs.join(path)).filter(|path| path.exists()) {
+            fs::remove_dir_all(&unneeded).map_err(file("cannot remove", &unneeded))?;
+        }
+        for folder in ["dev", "etc", "proc", "root", "run", "sys", "tmp", "data", "usr/bin"] {
+            folder_at(rootfs, folder, 0o755)?;
+        }
+        folder_at(rootfs, "tmp", 0o1777)?;
+        for (path, content) in [("etc/passwd", PASSWD), ("etc/group", GROUP), ("etc/nsswitch.conf", NSSWITCH)] {
+            put(rootfs, path, content.as_bytes(), 0o644)?;
+        }
+        for (path, content, mode) in &self.files {
+            put(rootfs, path, content, *mode)?;
+        }
+        if self.packages.contains(&"libc6") {
+            lab::run_output(Command::new("ldconfig").arg("-r").arg(rootfs))?;
+        }
+        (self.finish)(rootfs)
+    }
+}
+
+fn install_applets(rootfs: &Path) -> Result<()> {
+    let list = lab::run_output(Command::new(rootfs.join("bin/busybox")).arg("--list-full"))?;
+    for applet in list.lines().filter(|applet| !applet.ends_with("/busybox")) {
+        let link = rootfs.join(applet);
+        if link.symlink_metadata().is_err() {
+            parent(&link)?;
+            symlink("/bin/busybox", &link).map_err(file("cannot link", link))?;
+        }
+    }
+    Ok(())
+}
+
+fn finish_nginx(rootfs: &Path) -> Result<()> {
+    for folder in ["var/lib/nginx", "var/log/nginx"] {
+        let path = folder_at(rootfs, folder, 0o755)?;
+        chown(&path, Some(WWW_DATA), Some(WWW_DATA)).map_err(file("cannot give away", path))?;
+    }
+    inside(rootfs, "/usr/sbin/nginx", &["-t", "-q"])?;
+    // The check leaves its marks.
+    for path in ["run/nginx.pid", "var/log/nginx/error.log", "var/log/nginx/access.log"].map(|path| rootfs.join(path)) {
+        if path.exists() {
+            fs::remove_file(&path).map_err(file("cannot remove", path))?;
+        }
+    }
+    Ok(())
+}
+
+fn finish_python(rootfs: &Path) -> Result<()> {
+    let link = rootfs.join("usr/bin/python3");
+    symlink("python3.11", &link).map_err(file("cannot link", link))?;
+    let python = "/usr/bin/python3";
+    // As Debian does at installation, but without times in the files, which would differ from build to build.
+    inside(rootfs, python, &["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/usr/lib/python3.11"])?;
+    inside(rootfs, python, &["-c", "import asyncio, ctypes, hashlib, http.cookies, json, secrets, sqlite3, ssl, uuid, zlib"])
+}
+
+/// Runs a program of the image, with the image as its root.
+fn inside(rootfs: &Path, program: &str, arguments: &[&str]) -> Result<()> {
+    lab::run_output(Command::new("chroot").arg(rootfs).arg(program).args(arguments))?;
+    Ok(())
+}
+
+fn folder_at(rootfs: &Path, path: &str, mode: u32) -> Result<PathBuf> {
+    let path = rootfs.join(path);
+    fs::create_dir_all(&path).map_err(file("cannot create", &path))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(file("cannot set the mode of", &path))?;
+    Ok(path)
+}
+
+fn put(rootfs: &Path, path: &str, content: &[u8], mode: u32) -> Result<()> {
+    let path = rootfs.join(path);
+    parent(&path)?;
+    fs::write(&path, content).map_err(file("cannot write", &path))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(file("cannot set the mode of", path))
+}
+
+fn parent(path: &Path) -> Result<()> {
+    let folder = path.parent().expect("a path below the root has a parent");
+    fs::create_dir_all(folder).map_err(file("cannot create", folder))
+}
