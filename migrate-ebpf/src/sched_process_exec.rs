@@ -10,7 +10,7 @@ use crate::kernel::{Kptr, load, offset};
 use crate::{container, task};
 
 /// include/uapi/linux/personality.h
-const ADDR_NO_RANDOMIZE: u32 = 0x0040_0000;
+const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
 
 #[btf_tracepoint(function = "sched_process_exec")]
 fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
