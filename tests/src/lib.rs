@@ -4,4 +4,5 @@
 pub mod client;
 pub mod images;
 pub mod lab;
+pub mod migration;
 pub mod workloads;

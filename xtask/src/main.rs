@@ -1,6 +1,7 @@
 //! The project's front door: `cargo xtask --help`.
 
 mod build;
+mod demo;
 mod ebpf;
 mod lab;
 mod paths;
@@ -28,6 +29,8 @@ enum Task {
     Ebpf,
     /// Compiles everything: the eBPF programs, then `migrate` and the helpers of the lab
     Build(BuildArgs),
+    /// Moves a container in the lab, under load, and checks everything
+    Demo(demo::DemoArgs),
     /// Two hosts on this machine, each with its own Docker and agent, and a client
     Lab(lab::LabArgs),
 }
@@ -72,6 +75,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
             setup::run(&root, setup::Options { quiet: true, ..setup::Options::default() })?;
             build::all(&root, args.release)?;
         }
+        Task::Demo(args) => return demo::run(&root, &args),
         Task::Lab(args) => return lab::run(&root, args),
     }
     Ok(ExitCode::SUCCESS)

@@ -32,3 +32,9 @@ pub fn tool(root: &Path, name: &str) -> Option<PathBuf> {
         .map(|folder| folder.join(name))
         .find(|file| file.is_file())
 }
+
+/// A path for people: relative to where they are if it is below.
+pub fn shown(path: &Path) -> String {
+    let here = env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}

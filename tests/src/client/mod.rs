@@ -6,6 +6,7 @@
 mod book;
 mod control;
 mod http;
+mod remote;
 mod tally;
 mod web;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use book::{BookOptions, run as run_book};
 pub use control::{Control, say};
+pub use remote::{Remote, RemoteError, arguments};
 pub use tally::Report;
 pub use web::{WebOptions, run as run_web};
 

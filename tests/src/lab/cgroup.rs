@@ -15,6 +15,12 @@ pub fn unified() -> PathBuf {
     if hybrid.is_dir() { hybrid } else { PathBuf::from(MOUNT) }
 }
 
+/// Whether a group below `parent` is frozen.
+pub fn frozen(parent: &str, id: &str) -> bool {
+    let events = unified().join(parent.trim_start_matches('/')).join(id).join("cgroup.events");
+    fs::read_to_string(events).is_ok_and(|text| text.lines().any(|line| line == "frozen 1"))
+}
+
 /// Ends every process below `parent`, frozen ones too, and removes the groups from every hierarchy.
 pub fn remove(parent: &str) {
     let name = parent.trim_start_matches('/');

@@ -31,6 +31,7 @@ use state::{HostState, State};
 pub use docker::NETWORK;
 pub use error::{LabError, Result};
 pub use host::{AGENT_PORT, Host, HostDir};
+pub use network::UNLIMITED;
 pub use process::{Process, line as command_line, output as run_output};
 
 /// The two hosts' names and addresses.
@@ -128,7 +129,12 @@ impl Lab {
         let dir = &std::path::absolute(dir).map_err(file("cannot resolve", dir))?;
         let lock = lock(dir)?;
         let mut lab = match Self::open(dir) {
-            Ok(lab) if lab.state.rate == options.rate && lab.state.migrate == options.migrate => lab,
+            Ok(mut lab) if lab.state.migrate == options.migrate => {
+                if lab.state.rate != options.rate {
+                    lab.set_rate(&options.rate)?;
+                }
+                lab
+            }
             Ok(_) | Err(LabError::Damaged { .. }) => {
                 clear(dir)?;
                 Self::create(dir, options)?
@@ -264,6 +270,23 @@ impl Lab {
 
     fn for_each_host(&mut self, change: impl Fn(&mut Host) -> Result<()>) -> Result<()> {
         HOSTS.into_iter().try_for_each(|(name, _)| self.with_host(name, &change))
+    }
+
+    /// Whether the control group of a host's container is frozen. False when there is none.
+    pub fn frozen(&self, host: &Host, id: &str) -> bool {
+        cgroup::frozen(&cgroup_parent(&self.dir, &host.state.name), id)
+    }
+
+    /// Changes what the links carry, in `tc`'s notation or `unlimited`.
+    pub fn set_rate(&mut self, rate: &str) -> Result<()> {
+        let damaged = || LabError::Damaged { dir: self.dir.clone(), what: "the network is incomplete".to_string() };
+        let switch = self.state.switch.ok_or_else(damaged)?;
+        let holders = self.state.hosts.iter().map(|host| (host.name.as_str(), host.holder));
+        for (name, holder) in holders.chain([(CLIENT, self.state.client)]) {
+            network::set_rate(&switch, &holder.ok_or_else(damaged)?, name, rate)?;
+        }
+        self.state.rate = rate.to_string();
+        self.save()
     }
 
     /// A command in the client's network namespace.

@@ -19,6 +19,9 @@ pub const GATEWAY: &str = "10.77.0.254";
 /// The client's address.
 pub const CLIENT: &str = "10.77.0.100";
 
+/// The rate of links that are not limited.
+pub const UNLIMITED: &str = "unlimited";
+
 const BRIDGE: &str = "mlab";
 
 /// Runs `ip` or `tc` inside a network namespace.
@@ -44,11 +47,19 @@ pub fn attach(switch: &Process, member: &Process, name: &str, address: &str, rat
     tool(member, "ip link set lo up")?;
     tool(member, &format!("ip address add {address}/24 dev eth0"))?;
     tool(member, "ip link set eth0 up")?;
-    shape(switch, &port, rate)?;
+    set_rate(switch, member, name, rate)
+}
+
+/// Limits what a member's link carries in both directions; `unlimited` takes the limits away.
+pub fn set_rate(switch: &Process, member: &Process, name: &str, rate: &str) -> Result<()> {
+    shape(switch, &format!("p-{name}"), rate)?;
     shape(member, "eth0", rate)
 }
 
 /// Limits what a device sends. The burst holds a few of the kernel's largest packets (64 KB), the queue 50 ms.
 fn shape(holder: &Process, device: &str, rate: &str) -> Result<()> {
+    if rate == UNLIMITED {
+        return tool(holder, &format!("tc qdisc replace dev {device} root pfifo_fast"));
+    }
     tool(holder, &format!("tc qdisc replace dev {device} root tbf rate {rate} burst 256kb latency 50ms"))
 }

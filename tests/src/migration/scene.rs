@@ -1,0 +1,226 @@
+//! The stage of one migration: the container on h1, the client, and what can be seen of both hosts.
+
+use std::{
+    fs,
+    io::Read,
+    process::{Child, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::{LIFE_LIMIT, Plan, Result, counting, error::MigrationError, eventually, outcome::Attempt};
+use crate::{
+    client::{self, Remote},
+    images::Store,
+    lab::{self, Host, Lab},
+    workloads::Check,
+};
+
+/// The container's name on both hosts.
+const NAME: &str = "demo";
+/// The container's address, outside the ranges from which Docker takes addresses by itself.
+const ADDRESS: &str = "10.77.0.50";
+/// No move takes that long.
+const MOVE_LIMIT: Duration = Duration::from_secs(180);
+
+/// What a workload had said at some time.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Said {
+    pub output: String,
+    pub number: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Scene<'a> {
+    pub(super) lab: &'a mut Lab,
+}
+
+impl<'a> Scene<'a> {
+    /// Starts the workload's container on h1, with nothing of an earlier one left.
+    pub(super) fn set(lab: &'a mut Lab, store: &Store, plan: &Plan) -> Result<Self> {
+        let scene = Self { lab };
+        scene.clear()?;
+        for name in ["h1", "h2"] {
+            scene.lab.with_host(name, |host| if host.agent_alive() { Ok(()) } else { host.start_agent(&[]) })?;
+        }
+        let (source, target) = (scene.lab.host("h1")?, scene.lab.host("h2")?);
+        store.load(&source, plan.workload.image)?;
+        if plan.image_on_target {
+            store.load(&target, plan.workload.image)?;
+        } else {
+            store.unload(&target, plan.workload.image)?;
+        }
+        let network = format!("--network={}", lab::NETWORK);
+        let run = ["run", "--detach", "--runtime=migrate", &network, "--ip", ADDRESS, "--name", NAME, plan.workload.image.tag()];
+        source.docker_output(run.into_iter().chain(plan.workload.command.iter().copied()))?;
+        Ok(scene)
+    }
+
+    /// Removes the container from both hosts.
+    pub(super) fn clear(&self) -> Result<()> {
+        for host in self.lab.hosts()? {
+            if !host.docker_output(["ps", "--all", "--quiet", "--filter", &format!("name=^{NAME}$")])?.is_empty() {
+                host.docker_output(["rm", "--force", "--volumes", NAME])?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn start_client(&self, plan: &Plan) -> Result<Option<Remote>> {
+        let mut command = self.lab.client(&plan.client)?;
+        match client::arguments(&mut command, &plan.workload.load, ADDRESS, plan.unlimited) {
+            None => Ok(None),
+            Some(()) => Ok(Some(Remote::start(&mut command)?)),
+        }
+    }
+
+    /// `migrate move` on h1, to its end.
+    pub(super) fn migrate_move(&self) -> Result<Attempt> {
+        let (source, target) = (self.lab.host("h1")?, self.lab.host("h2")?);
+        let mut command = source.migrate()?;
+        command.args(["move", NAME, "--to", &target.agent_address(), "--json"]);
+        let line = lab::command_line(&command);
+        let start = |source| MigrationError::Start { line: line.clone(), source };
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(start)?;
+        let (output, messages) = (drain(child.stdout.take()), drain(child.stderr.take()));
+        let success = wait(&mut child, &line)?;
+        let output = output.join().unwrap_or_default();
+        let report = output.lines().last().and_then(|last| serde_json::from_str(last).ok()).unwrap_or(Value::Null);
+        Ok(Attempt { success, report, says: messages.join().unwrap_or_default().trim().to_string() })
+    }
+
+    /// What the workload has said on h1, once it has counted to `least`.
+    pub(super) fn progress(&self, plan: &Plan, least: u64) -> Result<Said> {
+        if plan.workload.check == Check::Clients {
+            return Ok(Said::default());
+        }
+        let host = self.lab.host("h1")?;
+        let found = eventually(LIFE_LIMIT, || {
+            let said = said(&host, plan.workload.check)?;
+            Ok((said.number >= least).then_some(said))
+        })?;
+        let lifeless = || -> Result<MigrationError> {
+            let says = output(&host)?.lines().last().unwrap_or_default().to_string();
+            Ok(MigrationError::Lifeless { workload: plan.workload.name, seconds: LIFE_LIMIT.as_secs(), says })
+        };
+        match found {
+            Some(said) => Ok(said),
+            None => Err(lifeless()?),
+        }
+    }
+
+    /// The workload goes on where it was: nothing missing, nothing twice, nothing changed, and more than before.
+    pub(super) fn check_progress(&self, plan: &Plan, host: &str, before: Said) -> Result<()> {
+        let host = self.lab.host(host)?;
+        let now = said(&host, plan.workload.check)?;
+        counting::continues("output", &before.output, &now.output)?;
+        // What came in between was said before the copy went live or after it; both are in the output, now it must grow.
+        let later = eventually(LIFE_LIMIT, || {
+            let later = said(&host, plan.workload.check)?;
+            Ok((later.number >= now.number + 2).then_some(later))
+        })?;
+        if later.is_none() {
+            return Err(counting::CountError::Still { what: "output", before: now.number, now: now.number }.into());
+        }
+        if plan.workload.check == Check::Count {
+            let output = said(&host, plan.workload.check)?.number;
+            let file = counting::count("/data/count", &container_file(&host, "data/count")?)?;
+            // The file is written first and read last; a count comes every second.
+            if file < output || file > output + 3 {
+                return Err(counting::CountError::Apart { file, output }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The hosts on which a copy of the container computes: it runs, is not frozen, and is not a replica that follows a log.
+    pub(super) fn live_copies(&self) -> Result<Vec<String>> {
+        let mut live = Vec::new();
+        for host in self.lab.hosts()? {
+            let Some(id) = running(&host)? else { continue };
+            let follows = self.ps(&host)?["state"] == "replaying";
+            if !follows && !self.lab.frozen(&host, &id) {
+                live.push(host.state.name.clone());
+            }
+        }
+        Ok(live)
+    }
+
+    /// The container's entry in a host's `migrate ps --json`; null when it has none or the agent does not answer.
+    pub(super) fn ps(&self, host: &Host) -> Result<Value> {
+        let mut command = host.migrate()?;
+        let Ok(text) = lab::run_output(command.args(["ps", "--json"])) else { return Ok(Value::Null) };
+        let entries: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        Ok(entries.iter().find_map(find_container).cloned().unwrap_or(Value::Null))
+    }
+}
+
+/// The object with the container's name, at whatever depth: alone on a line, in an array, or in an object's field.
+fn find_container(value: &Value) -> Option<&Value> {
+    match value {
+        Value::Object(fields) if fields.get("name").is_some_and(|name| name == NAME) => Some(value),
+        Value::Object(fields) => fields.values().find_map(find_container),
+        Value::Array(items) => items.iter().find_map(find_container),
+        _ => None,
+    }
+}
+
+/// The id of the container on a host if it runs there.
+fn running(host: &Host) -> Result<Option<String>> {
+    let list = host.docker_output(["ps", "--quiet", "--no-trunc", "--filter", &format!("name=^{NAME}$")])?;
+    Ok(list.lines().next().map(str::to_string))
+}
+
+/// Standard output of the container, from its start.
+fn output(host: &Host) -> Result<String> {
+    Ok(lab::run_output(host.docker().args(["logs", NAME]).stderr(Stdio::null()))?)
+}
+
+fn said(host: &Host, check: Check) -> Result<Said> {
+    let mut output = output(host)?;
+    // A line that is being written counts when it is complete.
+    output.truncate(output.rfind('\n').map_or(0, |end| end + 1));
+    let number = match check {
+        Check::Clients => 0,
+        Check::Count => counting::count("output", &output)?,
+        Check::Chain => counting::chain("output", &output)?,
+    };
+    Ok(Said { output, number })
+}
+
+/// Reads a file of the running container without going through Docker, which would act on the container.
+fn container_file(host: &Host, path: &str) -> Result<String> {
+    let name = host.state.name.clone();
+    let id = running(host)?.ok_or_else(|| MigrationError::NoContainer { host: name.clone() })?;
+    let pid = host.docker_output(["inspect", "--format", "{{.State.Pid}}", &id])?;
+    let file = |source| MigrationError::ContainerFile { host: name, path: path.to_string(), source };
+    fs::read_to_string(format!("/proc/{pid}/root/{path}")).map_err(file)
+}
+
+/// Reads a pipe to its end in the background, so that it never fills.
+fn drain(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What came before an error is still worth having.
+        let _ = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// Waits for a child; whether it succeeded.
+fn wait(child: &mut Child, line: &str) -> Result<bool> {
+    let start = |source| MigrationError::Start { line: line.to_string(), source };
+    let end = Instant::now() + MOVE_LIMIT;
+    loop {
+        if let Some(status) = child.try_wait().map_err(start)? {
+            return Ok(status.success());
+        }
+        if Instant::now() > end {
+            child.kill().and_then(|()| child.wait()).map_err(start)?;
+            return Err(MigrationError::Endless { line: line.to_string(), seconds: MOVE_LIMIT.as_secs() });
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
