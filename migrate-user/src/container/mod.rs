@@ -1,3 +1,4 @@
 //! Docker, the OCI runtime and cgroups.
 
+pub mod docker;
 pub mod runtime;
