@@ -7,6 +7,7 @@ mod lab;
 mod paths;
 mod run;
 mod setup;
+mod test;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,8 @@ enum Task {
     Build(BuildArgs),
     /// Moves a container in the lab, under load, and checks everything
     Demo(demo::DemoArgs),
+    /// Runs every test, whole migrations included
+    Test(test::TestArgs),
     /// Two hosts on this machine, each with its own Docker and agent, and a client
     Lab(lab::LabArgs),
 }
@@ -76,6 +79,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
             build::all(&root, args.release)?;
         }
         Task::Demo(args) => return demo::run(&root, &args),
+        Task::Test(args) => return test::run(&root, args),
         Task::Lab(args) => return lab::run(&root, args),
     }
     Ok(ExitCode::SUCCESS)

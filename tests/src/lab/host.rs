@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     fs,
     io::{Read, Write},
-    os::unix::net::UnixStream,
+    os::unix::{fs::MetadataExt, net::UnixStream},
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -144,6 +144,19 @@ impl Host {
         self.state.agent.is_some_and(|agent| agent.alive())
     }
 
+    /// Whether the agent runs and is the program that is at `migrate`'s path now, not one that has been built over.
+    pub fn agent_current(&self) -> bool {
+        let Some(agent) = self.state.agent.filter(Process::alive) else { return false };
+        let ours = fs::metadata(format!("/proc/{}/exe", agent.pid));
+        let built = fs::metadata(&self.migrate);
+        matches!((ours, built), (Ok(ours), Ok(built)) if (ours.dev(), ours.ino()) == (built.dev(), built.ino()))
+    }
+
+    /// The last lines that one of the host's programs (`agent`, `dockerd`, `containerd`) printed.
+    pub fn log_tail(&self, program: &str, lines: usize) -> String {
+        tail(&self.files.log(program), lines)
+    }
+
     /// Whether Docker answers.
     pub fn docker_alive(&self) -> bool {
         ping(&self.files.docker_socket())
@@ -155,7 +168,11 @@ pub(super) fn wait_for(who: &str, process: &Process, socket: &Path, log: &Path, 
     let end = Instant::now() + ANSWER_LIMIT;
     while !up(socket) {
         if !process.alive() {
-            return Err(LabError::EndedAtOnce { who: who.to_string(), log: log.to_path_buf(), tail: tail(log) });
+            return Err(LabError::EndedAtOnce {
+                who: who.to_string(),
+                log: log.to_path_buf(),
+                tail: tail(log, 3).replace('\n', " | "),
+            });
         }
         if Instant::now() > end {
             let seconds = ANSWER_LIMIT.as_secs();
@@ -185,9 +202,9 @@ pub(super) fn ping(socket: &Path) -> bool {
 }
 
 /// The last lines of a log.
-fn tail(log: &Path) -> String {
+fn tail(log: &Path, count: usize) -> String {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().rev().take(3).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }

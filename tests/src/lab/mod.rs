@@ -124,7 +124,7 @@ impl Lab {
 
     /// Brings a lab up, or takes the one that is up. What is left of a damaged one is cleared away first.
     ///
-    /// An agent that does not run is started when `options` asks for agents.
+    /// When `options` asks for agents, those that do not run, or run a program that was built over since, are started.
     pub fn up(dir: &Path, options: &Options) -> Result<Self> {
         let dir = &std::path::absolute(dir).map_err(file("cannot resolve", dir))?;
         let lock = lock(dir)?;
@@ -143,7 +143,13 @@ impl Lab {
             Err(error) => return Err(error),
         };
         if options.agents {
-            lab.for_each_host(|host| if host.agent_alive() { Ok(()) } else { host.start_agent(&[]) })?;
+            lab.for_each_host(|host| {
+                if host.agent_current() {
+                    return Ok(());
+                }
+                host.stop_agent()?;
+                host.start_agent(&[])
+            })?;
         }
         drop(lock);
         Ok(lab)
