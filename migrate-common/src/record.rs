@@ -121,7 +121,7 @@ byte_enum! {
         /// action's flags, `args[2]` orig_rax (-1 unless the task stands at a call's return), `args[3]` rip; payload: one
         /// segment at address 0, the kernel's siginfo.
         Signal = 5,
-        /// More payload of the [`Kind::Syscall`] record before it. Only in the ring.
+        /// More payload of the [`Kind::Syscall`] record before it; `nr` counts a record's pieces from 1. Only in the ring.
         Piece = 6,
         /// Written by the agent: the start of a new image. `args[0]` the stack pointer at its first instruction, `args[1]`
         /// rip; payload: segments that the replica's new image must hold too: the initial stack from sp up.

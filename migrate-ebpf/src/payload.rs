@@ -154,6 +154,7 @@ fn copy(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> i64 {
         work.entries += 1;
         work.filled = 0;
         entry.head.kind = Kind::Piece as u8;
+        entry.head.nr = work.entries as i32;
         entry.head.flags = 0;
     }
     // `filled` is a multiple of 8 below PIECE_BYTES; the mask tells the verifier.
