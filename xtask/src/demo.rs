@@ -45,6 +45,9 @@ pub struct DemoArgs {
     /// Where the lab keeps its files
     #[arg(long, env = "MIGRATE_LAB", value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// The `migrate` program to use instead of the one that is built here
+    #[arg(long, value_name = "FILE")]
+    migrate: Option<PathBuf>,
     /// Neither install nor build anything first
     #[arg(long)]
     no_build: bool,
@@ -90,7 +93,9 @@ pub fn run(root: &Path, args: &DemoArgs) -> Result<ExitCode> {
     let store = lab_command::store(root, &[workload.image])?;
     let dir = lab_command::dir(root, args.dir.clone());
     let rate = if args.unlimited { UNLIMITED.to_string() } else { args.rate.clone() };
-    let mut lab = Lab::up(&dir, &lab::Options { rate, agents: true, migrate: build::binary(root, "migrate") })?;
+    let migrate = args.migrate.clone().unwrap_or_else(|| build::binary(root, "migrate"));
+    let migrate = std::path::absolute(&migrate).with_context(|| format!("cannot resolve {}", migrate.display()))?;
+    let mut lab = Lab::up(&dir, &lab::Options { rate, agents: true, migrate })?;
     let mut plan = Plan {
         workload,
         kill: args.kill.map(Phase::from),

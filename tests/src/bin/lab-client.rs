@@ -1,7 +1,7 @@
 //! The client of the lab: puts load on a workload and checks every answer. Orders on standard input, lines of JSON on standard
 //! output; see `migrate_tests::client`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 use migrate_tests::client::{self, BookOptions, Common, Event, WebOptions};
@@ -17,6 +17,9 @@ struct Cli {
     /// A request that takes longer has failed
     #[arg(long, default_value_t = 60)]
     timeout_s: u64,
+    /// Wait so long for the server to listen at all
+    #[arg(long, default_value_t = 30)]
+    start_s: u64,
     /// Stop by itself after this many seconds
     #[arg(long)]
     limit_s: Option<f64>,
@@ -46,10 +49,14 @@ enum Load {
     },
 }
 
-fn main() {
+fn main() -> ExitCode {
     let cli = Cli::parse();
     let common = Common { server: cli.server, timeout: Duration::from_secs(cli.timeout_s) };
     let limit = cli.limit_s.map(Duration::from_secs_f64);
+    if !client::wait_listening(cli.server, Duration::from_secs(cli.start_s)) {
+        eprintln!("lab-client: nothing listens on {} after {} s", cli.server, cli.start_s);
+        return ExitCode::FAILURE;
+    }
     let report = match cli.load {
         Load::Web { connections, requests_per_s, new_connections_per_s } => {
             client::run_web(&WebOptions { common, connections, requests_per_s, new_connections_per_s, limit })
@@ -57,4 +64,5 @@ fn main() {
         Load::Book { sessions, requests_per_s } => client::run_book(&BookOptions { common, sessions, requests_per_s, limit }),
     };
     client::say(&Event::Report(report));
+    ExitCode::SUCCESS
 }

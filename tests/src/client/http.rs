@@ -3,7 +3,8 @@
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Heads are shorter than this.
@@ -36,6 +37,18 @@ impl From<io::Error> for RequestError {
             _ => Self::Io(error),
         }
     }
+}
+
+/// Waits until something listens there; whether it did in time. A program that is just starting refuses connections.
+pub fn wait_listening(server: SocketAddr, limit: Duration) -> bool {
+    let end = Instant::now() + limit;
+    while TcpStream::connect_timeout(&server, Duration::from_secs(1)).is_err() {
+        if Instant::now() > end {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    true
 }
 
 /// A complete answer.
@@ -145,7 +158,7 @@ fn parse_head(head: &[u8]) -> Result<(u16, Vec<(String, String)>), RequestError>
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, thread};
+    use std::net::TcpListener;
 
     use super::*;
 

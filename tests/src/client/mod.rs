@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use book::{BookOptions, run as run_book};
 pub use control::{Control, say};
+pub use http::wait_listening;
 pub use remote::{Remote, RemoteError, arguments};
 pub use tally::Report;
 pub use web::{WebOptions, run as run_web};
