@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use migrate_common::record::{HEADER_BYTES, Header, Kind, SEGMENT_BYTES, flags};
+use migrate_common::record::{HEADER_BYTES, Header, Kind, SEGMENT_BYTES};
 
 use crate::emit::{self, Wake};
 use crate::kernel::{Kptr, load, offset};
@@ -38,9 +38,10 @@ fn record(slot: u32, signal: i32, info: Kptr, action: Kptr) {
         segment.cast::<u64>().write(0);
         segment.add(8).cast::<u64>().write(SIGINFO_BYTES as u64);
         let data = segment.add(SEGMENT_BYTES);
+        // A task that dies of a signal of its group's takes a SIGKILL whose siginfo is SEND_SIG_NOINFO, a null pointer. The
+        // helper has zeroed `data` then: the number is all there is to tell.
         if bpf_probe_read_kernel(data.cast(), SIGINFO_BYTES as u32, info.cast()) != 0 {
-            entry.head.flags |= flags::FAULT;
-            emit::count_fault(counters);
+            data.cast::<i32>().write(signal);
         }
     }
     let len = HEADER_BYTES + SEGMENT_BYTES + SIGINFO_BYTES;

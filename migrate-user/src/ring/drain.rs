@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use migrate_common::maps::Counters;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::EventFd;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::slots::Slots;
 use super::{Batch, RingError};
@@ -108,7 +108,7 @@ impl Drain {
     pub fn start(ring: RingReader, counters: ReadCounters, on_fill: OnFill, options: DrainOptions) -> Result<Self, RingError> {
         let start = |errno: nix::Error| RingError::Start(errno.into());
         let (commands, receiver) = mpsc::channel();
-        let bell = Arc::new(EventFd::new().map_err(start)?);
+        let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(start)?);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(start)?;
         // Edge-triggered: level-triggered epoll looks at the ring itself and returns at once as long as anything is in it, and
         // the thread would spin beside the programs instead of being woken once a batch.

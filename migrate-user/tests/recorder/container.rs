@@ -1,0 +1,157 @@
+//! A cgroup that is recorded, with a guest in it.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use migrate::probe::{Options, Recorder};
+use migrate::record::Record;
+use migrate::ring::{Assembler, Batch, Drain, DrainOptions, Event, Fill, Stats};
+use migrate_common::maps::Counters;
+
+use crate::guest;
+
+/// What a recording of a guest gave.
+#[derive(Debug)]
+pub struct Recording {
+    pub records: Vec<Record>,
+    /// Where and why it ended before its end.
+    pub gap: Option<Event>,
+    pub counters: Counters,
+    pub stats: Stats,
+    pub fills: Vec<Fill>,
+    pub exit_code: i32,
+    pub stdout: String,
+}
+
+/// Why there can be no recording here, if there cannot.
+pub fn unable() -> Option<String> {
+    // SAFETY: geteuid has no arguments.
+    if unsafe { libc::geteuid() } != 0 {
+        return Some("needs root".into());
+    }
+    if cgroup_root().is_none() {
+        return Some("needs a cgroup v2 tree".into());
+    }
+    Recorder::load(Options { ring_bytes: 4096, ..Options::default() }).err().map(|error| error.to_string())
+}
+
+fn cgroup_root() -> Option<PathBuf> {
+    let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(PathBuf::from);
+    roots.into_iter().find(|root| root.join("cgroup.procs").exists() && root.join("cgroup.controllers").exists())
+}
+
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = cgroup_root().unwrap().join(format!("migrate-recorder-test-{}-{n}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn id(&self) -> u64 {
+        fs::metadata(&self.0).unwrap().ino()
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The guest's tasks have ended, but the kernel takes their cgroup from them a moment later.
+        for _ in 0..1000 {
+            if fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Runs a guest in a cgroup, recorded or not.
+fn run(guest: &str, cgroup: &Cgroup) -> (i32, String) {
+    let output = Command::new("/proc/self/exe")
+        .env(guest::LAUNCH, format!("{guest}:{}", cgroup.0.display()))
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    (output.status.code().unwrap_or(-1), String::from_utf8(output.stdout).unwrap())
+}
+
+/// Runs a guest without recording it.
+pub fn run_unrecorded(guest: &str) -> String {
+    run(guest, &Cgroup::new()).1
+}
+
+/// Records a guest from its first image to its end.
+pub fn record(guest: &str, ring_bytes: u32) -> Recording {
+    let recorder = Arc::new(Recorder::load(Options { ring_bytes, ..Options::default() }).unwrap());
+    let reader = Arc::clone(&recorder);
+    let fills = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&fills);
+    let drain = Drain::start(
+        recorder.take_ring().unwrap(),
+        Box::new(move |slot| reader.counters(slot)),
+        Box::new(move |fill| heard.lock().unwrap().push(fill)),
+        DrainOptions::default(),
+    )
+    .unwrap();
+    let cgroup = Cgroup::new();
+    let slot = recorder.add(cgroup.id()).unwrap();
+    let batches = Arc::new(Mutex::new(VecDeque::<Batch>::new()));
+    let sink = Arc::clone(&batches);
+    drain.add_sink(slot, Box::new(move |batch| sink.lock().unwrap().push_back(batch))).unwrap();
+    let (exit_code, stdout) = run(guest, &cgroup);
+    recorder.remove(slot).unwrap();
+    let flushed = drain.flush(slot).unwrap();
+    let counters = recorder.counters(slot).unwrap();
+    assert_eq!(flushed, counters.seq, "nothing is numbered after the removal");
+    assert_eq!(recorder.missed_runs().unwrap(), 0);
+
+    let mut assembler = Assembler::new();
+    let (mut records, mut gap) = (Vec::new(), None);
+    for batch in batches.lock().unwrap().drain(..) {
+        assembler.feed(batch);
+        while let Some(event) = next(&mut assembler) {
+            match event {
+                Event::Record(record) => records.push(record),
+                Event::Gap { .. } => gap = Some(event),
+            }
+        }
+    }
+    let fills = fills.lock().unwrap().clone();
+    Recording { records, gap, counters, stats: drain.stats(), fills, exit_code, stdout }
+}
+
+/// The next event; execs have no images here.
+fn next(assembler: &mut Assembler) -> Option<Event> {
+    if let Some(host_tid) = assembler.waits_for_image() {
+        assembler.no_image(host_tid);
+    }
+    assembler.poll()
+}
+
+impl Recording {
+    /// Fails unless the recording is whole and the guest has ended with this code.
+    pub fn whole(self, exit_code: i32) -> Self {
+        assert_eq!((&self.gap, self.exit_code), (&None, exit_code), "{:?} {:?}", self.counters, self.stats);
+        assert_eq!(self.records.len() as u64, self.counters.seq);
+        for (n, record) in self.records.iter().enumerate() {
+            assert_eq!(record.head.seq, n as u64);
+            assert_eq!(record.head.len as usize, record.len_bytes());
+        }
+        self
+    }
+
+    /// The calls of this number.
+    pub fn calls(&self, nr: libc::c_long) -> Vec<&Record> {
+        let call = migrate_common::record::Kind::Syscall as u8;
+        self.records.iter().filter(|record| record.head.kind == call && i64::from(record.head.nr) == nr).collect()
+    }
+}

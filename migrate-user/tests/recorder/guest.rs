@@ -1,0 +1,279 @@
+//! What runs in the recorded cgroup: this test program itself, called again with a variable that names a guest.
+//!
+//! The guest runs before the test harness's `main`, on one thread, and speaks to the kernel by plain system calls, so that its
+//! records are few and known.
+
+use std::ffi::CString;
+use std::time::Instant;
+
+/// Names the guest to run as pid 1 of a new pid namespace, and the cgroup to run it in, separated by a colon.
+pub const LAUNCH: &str = "RECORDER_TEST_LAUNCH";
+/// Names the guest to run.
+pub const GUEST: &str = "RECORDER_TEST_GUEST";
+/// getppid with this argument, which the kernel does not look at, tells a place in the log.
+pub const MARK: u64 = 0x6d61_726b;
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = before_main;
+
+extern "C" fn before_main() {
+    if let Ok(what) = std::env::var(LAUNCH) {
+        let (guest, cgroup) = what.split_once(':').expect("guest:cgroup");
+        exit(launch(guest, cgroup));
+    }
+    if let Ok(guest) = std::env::var(GUEST) {
+        exit(run(&guest));
+    }
+}
+
+fn exit(code: i32) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(code) }
+}
+
+/// A system call with up to six arguments; the kernel's result, errors negative.
+pub fn call(nr: libc::c_long, args: &[u64]) -> i64 {
+    let arg = |n: usize| args.get(n).copied().unwrap_or(0);
+    let ret: i64;
+    // SAFETY: the kernel's calling convention for x86-64; callers pass addresses of memory that they own for as long as the
+    // call runs.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") nr => ret,
+            in("rdi") arg(0), in("rsi") arg(1), in("rdx") arg(2), in("r10") arg(3), in("r8") arg(4), in("r9") arg(5),
+            lateout("rcx") _, lateout("r11") _,
+        );
+    }
+    ret
+}
+
+/// Address of a place in memory, for [`call`].
+pub fn at<T: ?Sized>(place: &mut T) -> u64 {
+    std::ptr::from_mut(place).cast::<u8>() as u64
+}
+
+fn mark(n: u64) {
+    call(libc::SYS_getppid, &[MARK, n]);
+}
+
+/// Makes the guest pid 1 of a new pid namespace, in the cgroup, and waits for it.
+fn launch(guest: &str, cgroup: &str) -> i32 {
+    let exe = c"/proc/self/exe";
+    let name = CString::new(format!("{GUEST}={guest}")).expect("no zero byte");
+    // SAFETY: plain system calls of a process with one thread; the pointers are of live, terminated strings and arrays.
+    unsafe {
+        assert_eq!(libc::unshare(libc::CLONE_NEWPID), 0, "unshare: {}", std::io::Error::last_os_error());
+        let child = libc::fork();
+        if child == 0 {
+            std::fs::write(format!("{cgroup}/cgroup.procs"), "0").expect("joining the cgroup");
+            libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong);
+            let argv = [exe.as_ptr(), std::ptr::null()];
+            let envp = [name.as_ptr(), std::ptr::null()];
+            libc::execve(exe.as_ptr(), argv.as_ptr(), envp.as_ptr());
+            exit(126);
+        }
+        let mut status = 0;
+        libc::waitpid(child, &mut status, 0);
+        if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) }
+    }
+}
+
+fn run(guest: &str) -> i32 {
+    match guest {
+        "calls" => calls(),
+        "big-pipe" => big_pipe(8 << 20),
+        "big-zero" => big_zero(64 << 20),
+        "scattered" => scattered(),
+        "family" => return family(),
+        "sleeper" => sleeper(),
+        "storm" => storm(8, 100_000),
+        "measure" => measure(),
+        _ => return 127,
+    }
+    0
+}
+
+/// One call of each class of file, calls that fail, and a choice of a multiplexed call.
+fn calls() {
+    let mut buffer = [0u8; 64];
+    call(libc::SYS_close_range, &[3, u64::from(u32::MAX), 0]);
+    mark(0);
+    let own = call(libc::SYS_openat, &[libc::AT_FDCWD as u64, c"/etc/passwd".as_ptr() as u64, 0]);
+    call(libc::SYS_read, &[own as u64, at(&mut buffer), 16]);
+    let foreign = call(libc::SYS_openat, &[libc::AT_FDCWD as u64, c"/proc/version".as_ptr() as u64, 0]);
+    call(libc::SYS_read, &[foreign as u64, at(&mut buffer), 13]);
+    let zero = call(libc::SYS_openat, &[libc::AT_FDCWD as u64, c"/dev/zero".as_ptr() as u64, 0]);
+    call(libc::SYS_read, &[zero as u64, at(&mut buffer), 9]);
+    let mut pipe = [0u32; 2];
+    call(libc::SYS_pipe2, &[at(&mut pipe), 0]);
+    call(libc::SYS_write, &[pipe[1].into(), c"through the pipe".as_ptr() as u64, 16]);
+    call(libc::SYS_read, &[pipe[0].into(), at(&mut buffer), 64]);
+    let mut pair = [0u32; 2];
+    call(libc::SYS_socketpair, &[libc::AF_UNIX as u64, libc::SOCK_STREAM as u64, 0, at(&mut pair)]);
+    call(libc::SYS_write, &[pair[1].into(), c"unix".as_ptr() as u64, 4]);
+    call(libc::SYS_read, &[pair[0].into(), at(&mut buffer), 64]);
+    let event = call(libc::SYS_eventfd2, &[5, 0]);
+    call(libc::SYS_read, &[event as u64, at(&mut buffer), 8]);
+    let inet = call(libc::SYS_socket, &[libc::AF_INET as u64, libc::SOCK_DGRAM as u64, 0]);
+    let mut value = 0u32;
+    let mut len = 4u32;
+    let name = [inet as u64, libc::SOL_SOCKET as u64, libc::SO_TYPE as u64, at(&mut value), at(&mut len)];
+    call(libc::SYS_getsockopt, &name);
+    call(libc::SYS_read, &[999, at(&mut buffer), 64]);
+    let appended = call(libc::SYS_openat, &[libc::AT_FDCWD as u64, c"/dev/null".as_ptr() as u64, 0o2001]);
+    call(libc::SYS_write, &[appended as u64, c"x".as_ptr() as u64, 1]);
+    mark(1);
+}
+
+fn filled(n: usize) -> u8 {
+    (n * 31 + n / 4096) as u8
+}
+
+/// A child feeds a pipe; the reader asks for as much as is there, with a pipe as large as the kernel allows.
+fn big_pipe(bytes: usize) {
+    let mut pipe = [0u32; 2];
+    call(libc::SYS_pipe2, &[at(&mut pipe), 0]);
+    call(libc::SYS_fcntl, &[pipe[0].into(), libc::F_SETPIPE_SZ as u64, 1 << 20]);
+    let mut from = vec![0u8; bytes];
+    from.iter_mut().enumerate().for_each(|(n, byte)| *byte = filled(n));
+    let mut to = vec![0u8; bytes];
+    let mut done = 0;
+    while done < bytes {
+        let step = (1 << 20).min(bytes - done);
+        let wrote = call(libc::SYS_write, &[pipe[1].into(), at(&mut from[done]), step as u64]);
+        mark(done as u64);
+        let read = call(libc::SYS_read, &[pipe[0].into(), at(&mut to[done]), wrote as u64]);
+        done += read as usize;
+    }
+    if from != to {
+        exit(1);
+    }
+}
+
+/// One read that is as large as the recorder takes.
+fn big_zero(bytes: usize) {
+    let zero = call(libc::SYS_openat, &[libc::AT_FDCWD as u64, c"/dev/zero".as_ptr() as u64, 0]);
+    let mut to = vec![1u8; bytes];
+    mark(bytes as u64);
+    if call(libc::SYS_read, &[zero as u64, at(&mut to[0]), bytes as u64]) != bytes as i64 {
+        exit(1);
+    }
+    mark(0);
+}
+
+/// readv, recvmsg with a name and control data, recvmmsg.
+fn scattered() {
+    let mut parts = [[0u8; 5], [0u8; 5], [0u8; 5]];
+    let mut iov: Vec<[u64; 2]> = parts.iter_mut().map(|part| [at(part), 5]).collect();
+    let mut pair = [0u32; 2];
+    call(libc::SYS_socketpair, &[libc::AF_UNIX as u64, libc::SOCK_DGRAM as u64, 0, at(&mut pair)]);
+    let on = &mut 1u32;
+    call(libc::SYS_setsockopt, &[pair[0].into(), libc::SOL_SOCKET as u64, libc::SO_PASSCRED as u64, at(on), 4]);
+    let send = |text: &std::ffi::CStr| {
+        call(libc::SYS_write, &[pair[1].into(), text.as_ptr() as u64, text.count_bytes() as u64]);
+    };
+    send(c"readv reads");
+    call(libc::SYS_readv, &[pair[0].into(), at(&mut iov[0]), 3]);
+    let mut name = [0u8; 128];
+    let mut control = [0u8; 64];
+    // struct msghdr: name, namelen, iov, iovlen, control, controllen, flags.
+    let header = |name: u64, iov: u64, control: u64| [name, 128, iov, 3, control, 64, 0];
+    let mut message = header(at(&mut name), at(&mut iov[0]), at(&mut control));
+    send(c"recvmsg!");
+    call(libc::SYS_recvmsg, &[pair[0].into(), at(&mut message), 0]);
+    // Two struct mmsghdr: a msghdr and the length.
+    let mut many = [[0u64; 8]; 2];
+    let mut more = [[0u8; 5], [0u8; 5], [0u8; 5]];
+    let mut iov2: Vec<[u64; 2]> = more.iter_mut().map(|part| [at(part), 5]).collect();
+    many[0][..7].copy_from_slice(&header(0, at(&mut iov[0]), 0));
+    many[1][..7].copy_from_slice(&header(0, at(&mut iov2[0]), 0));
+    send(c"the first");
+    send(c"second");
+    call(libc::SYS_recvmmsg, &[pair[0].into(), at(&mut many[0]), 2, libc::MSG_DONTWAIT as u64, 0]);
+}
+
+/// A child that dies of a signal that it handles first, a thread-like child, and an exec.
+fn family() -> i32 {
+    extern "C" fn handler(_signal: i32) {}
+    // SAFETY: a handler that does nothing; fork and exec in a process with one thread; pointers of live strings and arrays.
+    unsafe {
+        libc::signal(libc::SIGUSR1, handler as *const () as usize);
+        let child = libc::fork();
+        if child == 0 {
+            call(libc::SYS_kill, &[libc::getpid() as u64, libc::SIGUSR1 as u64]);
+            call(libc::SYS_kill, &[libc::getpid() as u64, libc::SIGTERM as u64]);
+        }
+        call(libc::SYS_wait4, &[child as u64, 0, 0, 0]);
+        #[expect(deprecated, reason = "the child only executes another program, as vfork(2) wants; that is what is tested")]
+        let child = libc::vfork();
+        if child == 0 {
+            let exe = c"/bin/true";
+            libc::execve(exe.as_ptr(), [exe.as_ptr(), std::ptr::null()].as_ptr(), [std::ptr::null()].as_ptr());
+            libc::_exit(126);
+        }
+        call(libc::SYS_wait4, &[child as u64, 0, 0, 0]);
+    }
+    42
+}
+
+/// A sleep that a stop interrupts, so that it goes on as `restart_syscall`; its parent stops and continues it.
+fn sleeper() {
+    // SAFETY: fork in a process with one thread.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let mut left = [7u64, 7];
+        let mut for_ = [0u64, 300_000_000];
+        call(libc::SYS_nanosleep, &[at(&mut for_), at(&mut left)]);
+        exit(0);
+    }
+    let mut pause = [0u64, 100_000_000];
+    call(libc::SYS_nanosleep, &[at(&mut pause), 0]);
+    call(libc::SYS_kill, &[child as u64, libc::SIGSTOP as u64]);
+    call(libc::SYS_wait4, &[child as u64, 0, libc::WUNTRACED as u64, 0]);
+    call(libc::SYS_kill, &[child as u64, libc::SIGCONT as u64]);
+    call(libc::SYS_wait4, &[child as u64, 0, 0, 0]);
+}
+
+/// Many tasks that make as many calls as they can.
+fn storm(tasks: u32, calls: u32) {
+    for _ in 0..tasks {
+        // SAFETY: fork in a process with one thread.
+        if unsafe { libc::fork() } == 0 {
+            for n in 0..calls {
+                mark(n.into());
+            }
+            exit(0);
+        }
+    }
+    for _ in 0..tasks {
+        call(libc::SYS_wait4, &[u64::MAX, 0, 0, 0]);
+    }
+}
+
+/// Prints what calls cost, in ns.
+fn measure() {
+    let rounds = 200_000;
+    let cost = |work: &mut dyn FnMut()| {
+        let best = (0..5).map(|_| {
+            let start = Instant::now();
+            (0..rounds).for_each(|_| work());
+            start.elapsed().as_nanos() / rounds
+        });
+        best.min().unwrap_or_default()
+    };
+    let mut buffer = vec![0u8; 65536];
+    let zero = call(libc::SYS_openat, &[libc::AT_FDCWD as u64, c"/dev/zero".as_ptr() as u64, 0]) as u64;
+    let getppid = cost(&mut || mark(0));
+    let clock = cost(&mut || {
+        call(libc::SYS_clock_gettime, &[1, at(&mut buffer[0])]);
+    });
+    let mut read = |n: u64| {
+        cost(&mut || {
+            call(libc::SYS_read, &[zero, at(&mut buffer[0]), n]);
+        })
+    };
+    let (small, page) = (read(64), read(4096));
+    println!("ns a call: getppid {getppid}, clock_gettime {clock}, read 64 B {small}, read 4 KB {page}");
+}
