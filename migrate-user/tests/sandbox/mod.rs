@@ -2,7 +2,6 @@
 //! Its first task waits, set up but not yet in its image, until it is let go: as one that an OCI runtime has created.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Mounts, then waits for a line before it becomes the program.
 const SETUP: &str = r#"
 set -e
-B="$1"; R="$2"; shift 2
+B="$1"; R="$2"; echo 0 >"$3"; shift 3
 $B mount -t tmpfs none "$R/run"
 cd "$R/run"
 $B mkdir u w m
@@ -22,7 +21,7 @@ for d in "null 3" "zero 5" "full 7" "random 8" "urandom 9"; do $B mknod -m 666 m
 $B mkdir m/dev/shm
 $B ip link set lo up
 cd m
-exec $B chroot . /busybox sh -c 'echo ready; read go; exec "$@" </dev/null' sh "$@"
+exec $B chroot . /busybox sh -c 'echo ready; read go; unset PWD OLDPWD SHLVL; exec "$@" </dev/null' sh "$@"
 "#;
 
 /// A prepared container.
@@ -61,20 +60,18 @@ impl Sandbox {
         std::fs::create_dir_all(root.join("run"))?;
         std::fs::copy(guests, root.join("base/guests"))?;
         std::fs::copy("/bin/busybox", root.join("base/busybox"))?;
-        let procs = cgroup.join("cgroup.procs");
         let mut command = Command::new("unshare");
         command
             .args(["--pid", "--fork", "--mount", "--net", "--ipc", "--uts", "--kill-child", "setarch", "-R", "/bin/busybox", "sh", "-c"])
             .args([SETUP, "setup", "/bin/busybox"])
             .arg(&root)
+            .arg(cgroup.join("cgroup.procs"))
             .args(argv)
             .env_clear()
             .env("PATH", "/usr/bin:/bin:/sbin:/usr/sbin")
             .env("GLIBC_TUNABLES", "glibc.pthread.rseq=0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        // SAFETY: between fork and exec only a file is opened and written: no lock is taken that another thread could hold.
-        unsafe { command.pre_exec(move || std::fs::write(&procs, "0")) };
         let mut child = command.spawn()?;
         let stdin = child.stdin.take();
         let mut stdout = BufReader::new(child.stdout.take().ok_or(std::io::ErrorKind::BrokenPipe)?);

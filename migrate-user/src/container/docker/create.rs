@@ -47,13 +47,21 @@ impl Docker {
         }
     }
 
-    /// The name that the source's container was created by, if it means the same image here; otherwise the id.
+    /// The name that the source's container was created by, if it means the same image here; otherwise the id. A name that
+    /// means nothing here is given to the image, as `docker load` does.
     async fn image_reference(&self, spec: &Spec) -> Result<String, DockerError> {
         let name = spec.config.0["Image"].as_str().unwrap_or_default();
-        if !name.is_empty() && self.image_id(name).await?.as_deref() == Some(&spec.image_id) {
-            return Ok(name.to_owned());
+        if name.is_empty() || name.contains('@') || spec.image_id.contains(name) {
+            return Ok(spec.image_id.clone());
         }
-        Ok(spec.image_id.clone())
+        let here = match self.image_id(name).await? {
+            None => {
+                self.image_tag(&spec.image_id, name).await?;
+                spec.image_id.clone()
+            }
+            Some(here) => here,
+        };
+        Ok(if here == spec.image_id { name.to_owned() } else { spec.image_id.clone() })
     }
 }
 
@@ -142,11 +150,10 @@ mod tests {
     #[test]
     fn a_replica_has_the_source_s_name_address_and_limits() {
         let body = replica(&spec(), "web:1", &[("migrate.of".into(), "4f".into())], false);
-        assert_eq!((&body["Image"], &body["Hostname"], &body["MacAddress"]), (
-            &json!("web:1"),
-            &json!("4f1c"),
-            &json!("02:42:0a:4d:00:05")
-        ));
+        assert_eq!(
+            (&body["Image"], &body["Hostname"], &body["MacAddress"]),
+            (&json!("web:1"), &json!("4f1c"), &json!("02:42:0a:4d:00:05"))
+        );
         assert_eq!(body["HostConfig"], json!({"Memory": 1000, "Runtime": "migrate", "NetworkMode": "lab"}));
         assert_eq!(body["NetworkingConfig"]["EndpointsConfig"]["lab"]["IPAMConfig"]["IPv4Address"], "10.77.0.5");
         assert_eq!((&body["Entrypoint"], &body["AttachStdout"]), (&json!([""]), &json!(false)));

@@ -1,7 +1,7 @@
 //! Images: which are here, and carrying one from Docker to Docker.
 
 use super::{Docker, DockerError, api};
-use bollard::query_parameters::ImportImageOptions;
+use bollard::query_parameters::{ImportImageOptions, TagImageOptions};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use hyper::body::Bytes;
 use std::io;
@@ -19,6 +19,17 @@ impl Docker {
     /// Whether the image with this id is here.
     pub async fn image_present(&self, id: &str) -> Result<bool, DockerError> {
         Ok(self.image_id(id).await?.is_some())
+    }
+
+    /// Gives an image a name, `name` or `name:tag`.
+    pub async fn image_tag(&self, id: &str, name: &str) -> Result<(), DockerError> {
+        // A colon before the last slash is a registry's port.
+        let (repo, tag) = match name.rsplit_once(':') {
+            Some((repo, tag)) if !tag.contains('/') => (repo, tag),
+            _ => (name, "latest"),
+        };
+        let options = TagImageOptions { repo: Some(repo.to_owned()), tag: Some(tag.to_owned()) };
+        self.client.tag_image(id, Some(options)).await.map_err(api("tag image", id))
     }
 
     pub(super) async fn image_names(&self, id: &str) -> Result<Vec<String>, DockerError> {
