@@ -1,7 +1,7 @@
 //! What guests exec: this program again, in a role. Their names begin with `@` and are not listed.
 
-use crate::fd;
-use crate::kit::Result;
+use crate::kit::{Result, clock};
+use crate::{fd, signal};
 
 /// A role gets the arguments behind its name.
 pub type Role = fn(&[String]) -> Result;
@@ -11,6 +11,13 @@ pub fn find(name: &str) -> Option<Role> {
     Some(match name {
         "@fds" => fd::role_fds,
         "@offset" => fd::role_offset,
+        "@dispositions" => signal::role_dispositions,
+        "@sleep" => sleep,
         _ => return None,
     })
+}
+
+/// Sleeps so many milliseconds.
+fn sleep(args: &[String]) -> Result {
+    clock::sleep_ms(args[0].parse()?)
 }
