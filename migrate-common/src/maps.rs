@@ -93,12 +93,25 @@ impl Offsets {
     pub const ZERO: Self = bytemuck::zeroed();
 }
 
-/// Modes of the programs that silence a container's network device.
+/// What the programs that silence a container's network device know.
 pub mod mute {
+    use bytemuck::{Pod, Zeroable};
+
     /// Everything passes.
     pub const PASS: u32 = 0;
     /// No TCP connection can be opened from outside: an incoming SYN without ACK is dropped.
     pub const NO_NEW_CONNECTIONS: u32 = 1;
     /// Nothing passes, either way.
     pub const SILENT: u32 = 2;
+
+    /// Bytes of a container's id.
+    pub const ID_BYTES: usize = 64;
+
+    /// The value of the map. The id is for userspace: after a restart an agent finds the map by it.
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+    pub struct State {
+        pub mode: u32,
+        pub id: [u8; ID_BYTES],
+    }
 }

@@ -10,9 +10,9 @@ use aya_ebpf::maps::Array;
 use aya_ebpf::programs::TcContext;
 use migrate_common::maps::mute;
 
-/// Index 0: one of [`mute`].
+/// Index 0.
 #[map]
-static MODE: Array<u32> = Array::with_max_entries(1, 0);
+static MUTE: Array<mute::State> = Array::with_max_entries(1, 0);
 
 const ETHERNET_BYTES: usize = 14;
 const ETHERTYPE_AT: usize = 12;
@@ -45,7 +45,7 @@ fn mute_egress(_ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn mode() -> u32 {
-    MODE.get(0).map_or(mute::SILENT, |mode| unsafe { core::ptr::read_volatile(mode) })
+    MUTE.get(0).map_or(mute::SILENT, |state| unsafe { core::ptr::read_volatile(&raw const state.mode) })
 }
 
 /// Whether the packet is the first of a TCP connection. One that is too short to tell is none.

@@ -11,6 +11,7 @@ mod recorder;
 
 use std::io;
 
+pub use mute::{Mute, MuteMode};
 pub use offsets::kernel_offsets;
 pub use recorder::{Options, Recorder};
 
@@ -45,6 +46,14 @@ pub enum ProbeError {
     AlreadyRecorded(u64),
     #[error("no container is recorded in slot {0}")]
     NoSuchSlot(u32),
+    #[error("{device} cannot be muted: {why}")]
+    Tc { device: String, why: Box<aya::programs::tc::TcError> },
+    #[error("{0:?} is no id to find a mute by: it has more than 64 bytes, or none")]
+    MuteId(String),
+    #[error("nothing is muted for {0}")]
+    NoMute(String),
+    #[error("{0} is no mode of a mute")]
+    MuteMode(u32),
     #[error("{what}: {why}")]
     Io { what: String, why: io::Error },
 }
