@@ -1,4 +1,5 @@
 //! Docker, the OCI runtime and cgroups.
 
 pub mod docker;
+pub mod layer;
 pub mod runtime;
