@@ -4,6 +4,8 @@ pub mod inet_checksum;
 pub mod packet_socket;
 pub mod raw_tcp;
 pub mod sock_diag;
+pub mod poll;
+pub mod sockaddr;
 pub mod enter_netns;
 pub mod kcmp;
 pub mod pidfd;

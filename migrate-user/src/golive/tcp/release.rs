@@ -1,0 +1,144 @@
+//! The moment that a moved connection speaks again.
+//!
+//! Bytes that were in flight may have been dropped on the way, and the new socket does not know its round-trip time: left alone
+//! it would send them again after its initial time-out of seconds. So their first segments are sent by hand, as many as a new
+//! connection may send. When the peer acknowledges them, the socket has measured the path and goes on by itself.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
+
+use super::super::Bytes;
+use super::super::options::SocketOptions;
+use super::connection::Connection;
+use super::fin::OwnFin;
+use crate::sys::raw_tcp::{RawTcp, Segment, flags};
+use crate::sys::sockaddr::on_wire;
+use crate::sys::{sockopt, tcp_repair};
+
+/// The initial window of RFC 6928, in segments.
+const INITIAL_WINDOW: usize = 10;
+/// The timestamp option with its padding.
+const TIMESTAMP_BYTES: usize = 12;
+
+/// A rebuilt connection in repair mode, and what remains to be done.
+#[derive(Debug)]
+pub(in super::super) struct Held {
+    fd: OwnedFd,
+    options: SocketOptions,
+    unsent: Bytes,
+    then_fin: bool,
+    again: Option<InFlight>,
+}
+
+/// What to send again by hand.
+#[derive(Debug)]
+struct InFlight {
+    connection: Connection,
+}
+
+/// What one release did.
+#[derive(Debug, Default)]
+pub(in super::super) struct Spoken {
+    pub(in super::super) segments_again: usize,
+    pub(in super::super) unsent_bytes: usize,
+    pub(in super::super) failed: Vec<String>,
+}
+
+impl Held {
+    pub(super) fn connection(fd: OwnedFd, wanted: &Connection, options: &SocketOptions) -> Self {
+        let in_flight = !wanted.send.in_flight.is_empty() || wanted.own_fin == OwnFin::Sent;
+        Self {
+            fd,
+            options: options.clone(),
+            unsent: wanted.send.unsent.clone(),
+            then_fin: wanted.own_fin == OwnFin::Waiting,
+            again: in_flight.then(|| InFlight { connection: wanted.clone() }),
+        }
+    }
+
+    pub(super) fn ended(fd: OwnedFd, options: &SocketOptions) -> Self {
+        Self { fd, options: options.clone(), unsent: Bytes::default(), then_fin: false, again: None }
+    }
+
+    /// Leaves repair mode and speaks. Whatever fails is told, and the rest is done.
+    pub(in super::super) fn release(&self, raw: &RawTcp) -> Spoken {
+        let mut spoken = Spoken::default();
+        let mut note = |what: &str, result: io::Result<()>| {
+            if let Err(error) = result {
+                spoken.failed.push(format!("{what}: {error}"));
+            }
+        };
+        // By hand first, so that the peer gets the bytes in order.
+        if let Some(in_flight) = &self.again {
+            match in_flight.send(&self.fd, raw) {
+                Ok(segments) => spoken.segments_again = segments,
+                Err(error) => note("sending bytes in flight again", Err(error)),
+            }
+        }
+        // A connection with nothing to say sends a window probe: the first word from its new place.
+        let silent = self.again.is_none() && self.unsent.is_empty();
+        let off = if silent { tcp_repair::off(&self.fd) } else { tcp_repair::off_silently(&self.fd) };
+        note("leaving repair mode", off);
+        let reuse = self.options.int(libc::SOL_SOCKET, libc::SO_REUSEADDR);
+        note("SO_REUSEADDR", sockopt::set(&self.fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &reuse));
+        if !self.unsent.is_empty() {
+            let sent = send_all(&self.fd, &self.unsent);
+            if sent.is_ok() {
+                spoken.unsent_bytes = self.unsent.len();
+            }
+            note("sending unsent bytes", sent);
+        }
+        if self.then_fin {
+            note("shutting down", shutdown(&self.fd, Shutdown::Write).map_err(Into::into));
+        }
+        note("buffer sizes", self.options.buffers.restore(self.fd.as_fd()));
+        spoken
+    }
+}
+
+fn send_all(fd: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let sent = send(fd, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
+        rest = &rest[sent..];
+    }
+    Ok(())
+}
+
+impl InFlight {
+    /// Sends the first segments, our FIN behind the last byte; returns how many.
+    fn send(&self, fd: &OwnedFd, raw: &RawTcp) -> io::Result<usize> {
+        let connection = &self.connection;
+        let timestamp = connection.timestamp.map(|_| tcp_repair::timestamp(fd)).transpose()?;
+        for segment in segments(connection, timestamp) {
+            raw.send(&segment)?;
+        }
+        Ok(segments(connection, timestamp).count())
+    }
+}
+
+fn segments(connection: &Connection, timestamp: Option<u32>) -> impl Iterator<Item = Segment<'_>> {
+    let size = (connection.mss as usize - if timestamp.is_some() { TIMESTAMP_BYTES } else { 0 }).max(1);
+    let bytes = &connection.send.in_flight;
+    let pieces = bytes.len().div_ceil(size).max(1);
+    let received = connection.receive.seq.wrapping_add(connection.receive.unread.len() as u32);
+    let shift = connection.scales.map_or(0, |(_, receive)| receive);
+    (0..pieces.min(INITIAL_WINDOW)).map(move |piece| {
+        let start = piece * size;
+        let last = piece + 1 == pieces;
+        let fin = if last && connection.own_fin == OwnFin::Sent { flags::FIN } else { 0 };
+        Segment {
+            source: on_wire(connection.local),
+            destination: on_wire(connection.peer),
+            seq: connection.send.seq.wrapping_add(start as u32),
+            ack: received.wrapping_add(u32::from(connection.peer_fin)),
+            flags: flags::ACK | if last { flags::PSH } else { 0 } | fin,
+            window: u16::try_from(connection.rcv_wnd >> shift).unwrap_or(u16::MAX),
+            // The peer's clock is not known here; zero echoes nothing.
+            timestamps: timestamp.map(|value| (value, 0)),
+            payload: &bytes[start..bytes.len().min(start + size)],
+        }
+    })
+}
