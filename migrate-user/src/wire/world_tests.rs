@@ -1,0 +1,204 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// Lets benign operations happen in [`BENIGN`]'s order, beginning at its `offset`th, with the faults before the steps that they name.
+/// `None` when a fault could not happen at its step, so that the run is one that another covers.
+fn run_with(faults: &[(usize, Op)], offset: usize, image_present: bool) -> Option<World> {
+    let mut world = World::new(image_present, true);
+    let mut faults = faults.iter().peekable();
+    let mut step = 0;
+    loop {
+        let before = step;
+        for i in 0..BENIGN.len() {
+            while let Some((_, fault)) = faults.next_if(|(at, _)| *at == step) {
+                if !world.apply(*fault) {
+                    return None;
+                }
+                check(&world, "fault", *fault);
+            }
+            let op = BENIGN[(i + offset) % BENIGN.len()];
+            if world.apply(op) {
+                step += 1;
+                check(&world, "step", op);
+            }
+        }
+        if step == before {
+            return faults.next().is_none().then_some(world);
+        }
+    }
+}
+
+fn check(world: &World, what: &str, op: Op) {
+    world.check().unwrap_or_else(|violation| panic!("{violation} after {what} {op:?} in {world:?}"));
+}
+
+fn steps(offset: usize, image_present: bool) -> usize {
+    (0..).find(|&at| run_with(&[(at, Op::SourceCrash)], offset, image_present).is_none()).unwrap()
+}
+
+fn settle(faults: &[(usize, Op)], mut world: World) -> World {
+    world.settle().unwrap_or_else(|violation| panic!("{violation} after {faults:?} in {world:?}"));
+    world
+}
+
+#[test]
+fn an_undisturbed_migration_moves_the_container() {
+    for (image_present, layer) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut world = World::new(image_present, layer);
+        world.settle().unwrap();
+        assert_eq!(world.source.as_ref().unwrap().outcome(), Some(&source::Outcome::Moved));
+        assert_eq!(world.source_disk, Some(SourceState::Moved));
+        assert_eq!(world.target_disk, Some(TargetState::Live));
+        assert_eq!(world.target.as_ref().unwrap().outcome(), Some(&target::Outcome::Live));
+    }
+}
+
+#[test]
+fn whatever_goes_wrong_once_at_any_step_exactly_one_copy_lives() {
+    let mut runs = 0;
+    for image_present in [true, false] {
+        for offset in 0..BENIGN.len() {
+            for at in 0..steps(offset, image_present) {
+                for &fault in FAULTS {
+                    let faults = [(at, fault)];
+                    let Some(world) = run_with(&faults, offset, image_present) else { continue };
+                    settle(&faults, world);
+                    runs += 1;
+                }
+            }
+        }
+    }
+    assert!(runs > 5000, "only {runs} runs");
+}
+
+#[test]
+fn whatever_goes_wrong_twice_exactly_one_copy_lives() {
+    let mut runs = 0;
+    for offset in [0, 5] {
+        let steps = steps(offset, true);
+        for first in 0..steps {
+            for &a in FAULTS {
+                if run_with(&[(first, a)], offset, true).is_none() {
+                    continue;
+                }
+                for second in first..steps + 20 {
+                    for &b in FAULTS {
+                        let faults = [(first, a), (second, b)];
+                        let Some(world) = run_with(&faults, offset, true) else { continue };
+                        settle(&faults, world);
+                        runs += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(runs > 50_000, "only {runs} runs");
+}
+
+#[test]
+fn a_failure_before_the_source_has_decided_leaves_it_running() {
+    let mut runs = 0;
+    for at in 0..steps(0, false) {
+        // None of these is survived by the migration itself.
+        for fault in [Op::Break, Op::SourceCrash, Op::TargetCrash, Op::SourceCancel, Op::TargetCancel] {
+            let Some(mut world) = World::new(false, true).into_fault(at, fault) else { continue };
+            if matches!(world.source_disk, None | Some(SourceState::Moving)) {
+                world.settle().unwrap();
+                assert!(world.source_lives(), "{fault:?} at {at}");
+                runs += 1;
+            }
+        }
+    }
+    assert!(runs > 300, "only {runs} runs");
+}
+
+impl World {
+    /// The world right after a fault at a step; `None` if it cannot happen there.
+    fn into_fault(mut self, at: usize, fault: Op) -> Option<Self> {
+        let mut step = 0;
+        loop {
+            for &op in BENIGN {
+                if step == at {
+                    return self.apply(fault).then_some(self);
+                }
+                step += usize::from(self.apply(op));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn whatever_happens_in_any_order_exactly_one_copy_lives(
+        ops in proptest::collection::vec(prop_oneof![40 => 0u8..0x80, 1 => 0x80u8..=0xff], 0..1500),
+    ) {
+        prop_assert_eq!(run(&ops), Ok(()));
+    }
+}
+
+#[test]
+fn a_target_that_lost_its_state_leaves_the_source_in_doubt_until_an_operator_decides() {
+    for (verdict, outcome) in [
+        (super::super::message::Verdict::Live, source::Outcome::Moved),
+        (super::super::message::Verdict::Aborted, source::Outcome::Aborted { why: "the target could not go live".into() }),
+    ] {
+        let mut source = Source::restart(ID, SourceState::Committed);
+        for _ in 0..3 {
+            assert!(matches!(source.poll_action(), Some(source::Action::Connect { .. })));
+            source.done(source::Output::None);
+            assert!(matches!(source.poll_action(), Some(source::Action::Send(Message::Status(_)))));
+            source.done(source::Output::None);
+            source.handle_message(target::answer_unknown(1));
+            assert!(source.is_forgotten());
+            assert_eq!(source.outcome(), None);
+        }
+        source.operator(verdict);
+        while source.poll_action().is_some() {
+            source.done(source::Output::None);
+        }
+        assert_eq!(source.outcome(), Some(&outcome));
+    }
+}
+
+#[test]
+fn a_source_whose_target_has_other_versions_never_prepares() {
+    let prepare = Prepare { id: ID, spec: Vec::new().into(), image: String::new(), layer: false };
+    let mut source = Source::new(Hello::new(), prepare);
+    source.handle_message(Hello { record_version: 9, ..Hello::new() }.into());
+    let mut actions = Vec::new();
+    while let Some(action) = source.poll_action() {
+        actions.push(action);
+        source.done(source::Output::None);
+    }
+    assert!(matches!(
+        actions[..],
+        [source::Action::Thaw { .. }, source::Action::Send(Message::Abort(_)), source::Action::Write(SourceState::Aborted)]
+    ));
+}
+
+#[test]
+fn a_chunk_out_of_order_or_damaged_ends_the_migration() {
+    for spoil in [|bytes: &mut Vec<u8>| bytes[90] ^= 1, |bytes: &mut Vec<u8>| *bytes = SPOOL[2].as_bytes().to_vec()] {
+        let mut world = World::new(true, false);
+        while world.given == 0 {
+            for &op in BENIGN {
+                world.apply(op);
+            }
+        }
+        world.apply(Op::SourceDone);
+        while world.connections[0].to_target.is_empty() {
+            world.apply(Op::SourceStart);
+            world.apply(Op::SourceDone);
+        }
+        for message in &mut world.connections[0].to_target {
+            if let Message::Round(round) = message {
+                spoil(&mut round.chunk.0);
+            }
+        }
+        world.settle().unwrap();
+        assert!(world.source_lives());
+    }
+}
