@@ -53,10 +53,11 @@ pub struct Options {
 
 /// Runs every step in order. With `check`, fails when something is missing.
 pub fn run(root: &Path, options: Options) -> Result<()> {
-    let mut steps = Vec::new();
-    steps.push(packages::step("packages", packages::BASE, options.check)?);
-    steps.push(toolchain::step(options.check)?);
-    steps.push(linker::step(root, options.check)?);
+    let steps = [
+        packages::step("packages", packages::BASE, options.check)?,
+        toolchain::step(options.check)?,
+        linker::step(root, options.check)?,
+    ];
     report(&steps, options)
 }
 

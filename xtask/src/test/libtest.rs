@@ -33,7 +33,8 @@ pub(super) fn run(root: &Path, tally: &mut Tally) -> Result<()> {
     reader.finish(tally);
     let status = child.wait()?;
     if !status.success() && tally.failed.is_empty() {
-        tally.fail("cargo test", format!("ended with {status} although no test says that it failed"));
+        // The compiler's own words stand above, on standard error.
+        tally.fail("cargo test", format!("it does not build, or a test program could not run ({status})"));
     }
     Ok(())
 }
