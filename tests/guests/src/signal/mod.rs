@@ -12,7 +12,7 @@ mod waits;
 use crate::kit::guest::{Family, Guest, Run};
 
 pub use actions::role_dispositions;
-pub use context::recover;
+pub use context::{read_guarded, recover, write_guarded};
 
 const fn guest(name: &'static str, run: Run) -> Guest {
     Guest { name, family: Family::Signal, run }
