@@ -27,7 +27,8 @@ pub mod phase {
     pub const RECORDING: u32 = 1;
 }
 
-/// By slot: what has been seen and lost. `seq` numbers every record before its space is asked for, so a loss leaves a hole.
+/// What has been seen and lost of a container. `seq` numbers every record before its space is asked for, so a loss leaves a
+/// hole. It is the one number that the CPUs share, in a map of its own; the others are a CPU's each and are summed to be read.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Counters {
@@ -49,8 +50,6 @@ pub struct Counters {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Offsets {
-    pub task_pid: u32,
-    pub task_tgid: u32,
     pub task_thread_pid: u32,
     pub task_group_leader: u32,
     pub task_mm: u32,
@@ -75,7 +74,6 @@ pub struct Offsets {
     pub sb_magic: u32,
     pub socket_sk: u32,
     pub sock_family: u32,
-    pub regs_ax: u32,
     pub regs_orig_ax: u32,
     pub regs_ip: u32,
     pub regs_di: u32,

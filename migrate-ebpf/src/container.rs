@@ -19,7 +19,7 @@ pub fn recording() -> Option<u32> {
     (container.phase == phase::RECORDING).then_some(container.slot)
 }
 
-/// The counters of a slot.
+/// This CPU's counters of a slot.
 #[inline(always)]
 pub fn counters(slot: u32) -> Option<*mut Counters> {
     COUNTERS.get_ptr_mut(slot)

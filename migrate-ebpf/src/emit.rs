@@ -8,7 +8,7 @@ use migrate_common::maps::{Counters, PIECE_BYTES};
 use migrate_common::record::{HEADER_BYTES, Header, Kind};
 
 use crate::kernel::wake_bytes;
-use crate::maps::{ENTRY, RING, UNWOKEN};
+use crate::maps::{ENTRY, RING, SEQUENCE, UNWOKEN};
 use crate::{container, task};
 
 /// include/uapi/linux/bpf.h
@@ -36,20 +36,26 @@ pub enum Wake {
     Batched,
 }
 
-/// Adds to a counter that other CPUs add to; what it was before. In assembler, since core has no `fetch_add` for BPF, which
-/// lacked it before cpu v3.
+/// Adds 1 to a number that other CPUs add to, too; what it was before. In assembler, since core has no `fetch_add` for BPF,
+/// which lacked it before cpu v3.
 #[inline(always)]
-fn add(counter: *mut u64, n: u64) -> u64 {
-    let mut value = n;
+fn fetch_increment(number: *mut u64) -> u64 {
+    let mut value = 1u64;
     unsafe {
         core::arch::asm!(
-            "{value} = atomic_fetch_add((u64 *)({counter} + 0), {value})",
+            "{value} = atomic_fetch_add((u64 *)({number} + 0), {value})",
             value = inout(reg) value,
-            counter = in(reg) counter,
+            number = in(reg) number,
             options(nostack),
         );
     }
     value
+}
+
+/// Adds to a counter of this CPU.
+#[inline(always)]
+fn add(counter: *mut u64, n: u64) {
+    unsafe { *counter += n };
 }
 
 /// Fills in the header of a new record of the current task, and numbers it.
@@ -67,7 +73,7 @@ pub fn number(head: &mut Header, slot: u32, kind: Kind) -> Option<*mut Counters>
     head.ret = 0;
     head.args = [0; 6];
     head.time_ns = unsafe { bpf_ktime_get_ns() };
-    head.seq = add(unsafe { &raw mut (*counters).seq }, 1);
+    head.seq = fetch_increment(SEQUENCE.get_ptr_mut(slot)?);
     Some(counters)
 }
 

@@ -12,9 +12,13 @@ use crate::payload::Work;
 #[map]
 pub static CONTAINERS: HashMap<u64, Container> = HashMap::with_max_entries(MAX_CONTAINERS, 0);
 
-/// By slot.
+/// By slot: the number of the next record.
 #[map]
-pub static COUNTERS: Array<Counters> = Array::with_max_entries(MAX_CONTAINERS, 0);
+pub static SEQUENCE: Array<u64> = Array::with_max_entries(MAX_CONTAINERS, 0);
+
+/// By slot; `seq` is not used.
+#[map]
+pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(MAX_CONTAINERS, 0);
 
 /// All containers' records. The loader sets its size.
 #[map]

@@ -22,8 +22,6 @@ pub fn kernel_offsets() -> Result<Offsets, ProbeError> {
     let upid = types.structs("upid").first().map_or(0, Struct::size);
     let at = |ty, field| types.offset(ty, field);
     Ok(Offsets {
-        task_pid: at("task_struct", "pid")?,
-        task_tgid: at("task_struct", "tgid")?,
         task_thread_pid: at("task_struct", "thread_pid")?,
         task_group_leader: at("task_struct", "group_leader")?,
         task_mm: at("task_struct", "mm")?,
@@ -48,7 +46,6 @@ pub fn kernel_offsets() -> Result<Offsets, ProbeError> {
         sb_magic: at("super_block", "s_magic")?,
         socket_sk: at("socket", "sk")?,
         sock_family: at("sock", "__sk_common.skc_family")?,
-        regs_ax: at("pt_regs", "ax")?,
         regs_orig_ax: at("pt_regs", "orig_ax")?,
         regs_ip: at("pt_regs", "ip")?,
         regs_di: at("pt_regs", "di")?,
@@ -125,10 +122,7 @@ mod tests {
         }
         let offsets = kernel_offsets().unwrap();
         // What the ABI fixes: the registers as ptrace(2) lays them out.
-        assert_eq!(
-            (offsets.regs_r10, offsets.regs_ax, offsets.regs_di, offsets.regs_orig_ax, offsets.regs_ip),
-            (56, 80, 112, 120, 128)
-        );
+        assert_eq!((offsets.regs_r10, offsets.regs_di, offsets.regs_orig_ax, offsets.regs_ip), (56, 112, 120, 128));
         assert_eq!((offsets.sigaction_handler, offsets.sigaction_flags, offsets.upid_nr), (0, 8, 0));
         assert!(offsets.upid_bytes >= 8);
     }

@@ -4,10 +4,11 @@ use std::collections::HashMap as StdHashMap;
 use std::fmt;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-use aya::maps::{Array, HashMap, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::BtfTracePoint;
+use aya::util::nr_cpus;
 use aya::{Btf, Ebpf, EbpfLoader};
 use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, phase};
 use migrate_common::syscalls::{KRow, TABLE, choice_key};
@@ -46,17 +47,22 @@ pub struct Recorder {
     programs: Ebpf,
     options: Options,
     state: Mutex<State>,
-    counters: Array<MapData, CountersBytes>,
+    numbers: RwLock<Numbers>,
 }
 
 struct State {
     containers: HashMap<MapData, u64, ContainerBytes>,
-    counters: Array<MapData, CountersBytes>,
     /// Slot -> cgroup.
     slots: StdHashMap<u32, u64>,
     /// Where the search for a free slot starts: a slot rests as long as possible.
     next: u32,
     ring: Option<RingReader>,
+}
+
+/// The two halves of [`Counters`].
+struct Numbers {
+    sequence: Array<MapData, u64>,
+    counters: PerCpuArray<MapData, CountersBytes>,
 }
 
 impl fmt::Debug for Recorder {
@@ -93,20 +99,21 @@ impl Recorder {
         fill_table(&mut programs)?;
         let ring = RingReader::new(take(&mut programs, "RING")?.fd().as_fd(), ring_bytes as usize)
             .map_err(ProbeError::io("mapping the ring"))?;
-        let counters = take(&mut programs, "COUNTERS")?;
-        let again = MapData::from_id(counters.info().map_err(map_error("COUNTERS"))?.id()).map_err(map_error("COUNTERS"))?;
+        let containers = take(&mut programs, "CONTAINERS")?;
+        let numbers = Numbers {
+            sequence: Array::try_from(Map::Array(take(&mut programs, "SEQUENCE")?)).map_err(map_error("SEQUENCE"))?,
+            counters: PerCpuArray::try_from(Map::PerCpuArray(take(&mut programs, "COUNTERS")?)).map_err(map_error("COUNTERS"))?,
+        };
         let state = State {
-            containers: HashMap::try_from(Map::HashMap(take(&mut programs, "CONTAINERS")?)).map_err(map_error("CONTAINERS"))?,
-            counters: Array::try_from(Map::Array(counters)).map_err(map_error("COUNTERS"))?,
+            containers: HashMap::try_from(Map::HashMap(containers)).map_err(map_error("CONTAINERS"))?,
             slots: StdHashMap::new(),
             next: 0,
             ring: Some(ring),
         };
-        let counters = Array::try_from(Map::Array(again)).map_err(map_error("COUNTERS"))?;
         for name in PROGRAMS {
             program(&mut programs, name)?.attach().map_err(program_error(name))?;
         }
-        Ok(Self { programs, options, state: Mutex::new(state), counters })
+        Ok(Self { programs, options, state: Mutex::new(state), numbers: RwLock::new(numbers) })
     }
 
     /// Begins to record the tasks of a cgroup, by the inode number of its cgroup v2 directory, from the moment on when pid 1
@@ -122,7 +129,7 @@ impl Recorder {
         let candidates = (0..MAX_CONTAINERS).map(|n| (state.next + n) % MAX_CONTAINERS);
         let slot = candidates.into_iter().find(|slot| !state.slots.contains_key(slot));
         let slot = slot.ok_or(ProbeError::TooManyContainers(MAX_CONTAINERS))?;
-        state.counters.set(slot, [0; size_of::<Counters>()], 0).map_err(map_error("COUNTERS"))?;
+        self.numbers.write().unwrap_or_else(PoisonError::into_inner).clear(slot)?;
         let phase = if self.options.from_now { phase::RECORDING } else { phase::SETUP };
         let container: ContainerBytes = bytemuck::cast(Container { slot, phase });
         state.containers.insert(cgroup_id, container, 0).map_err(map_error("CONTAINERS"))?;
@@ -146,9 +153,11 @@ impl Recorder {
     }
 
     /// What has been numbered, emitted and lost in a slot.
+    ///
+    /// # Errors
+    /// [`ProbeError::Map`].
     pub fn counters(&self, slot: u32) -> Result<Counters, ProbeError> {
-        let bytes = self.counters.get(&slot, 0).map_err(map_error("COUNTERS"))?;
-        Ok(bytemuck::cast(bytes))
+        self.numbers.read().unwrap_or_else(PoisonError::into_inner).get(slot)
     }
 
     /// The ring's reading end: there is one, so a second call has none.
@@ -179,6 +188,31 @@ impl Recorder {
     }
 }
 
+impl Numbers {
+    fn clear(&mut self, slot: u32) -> Result<(), ProbeError> {
+        let cpus = nr_cpus().map_err(|(path, why)| ProbeError::Io { what: format!("reading {path}"), why })?;
+        let zeros = PerCpuValues::try_from(vec![[0; size_of::<Counters>()]; cpus]).map_err(ProbeError::io("counting CPUs"))?;
+        self.counters.set(slot, zeros, 0).map_err(map_error("COUNTERS"))?;
+        self.sequence.set(slot, 0, 0).map_err(map_error("SEQUENCE"))
+    }
+
+    fn get(&self, slot: u32) -> Result<Counters, ProbeError> {
+        let seq = self.sequence.get(&slot, 0).map_err(map_error("SEQUENCE"))?;
+        let cpus = self.counters.get(&slot, 0).map_err(map_error("COUNTERS"))?;
+        Ok(cpus.iter().map(|bytes| bytemuck::cast::<CountersBytes, Counters>(*bytes)).fold(
+            Counters { seq, ..Counters::default() },
+            |sum, cpu| Counters {
+                seq: sum.seq,
+                emitted: sum.emitted + cpu.emitted,
+                ring_full: sum.ring_full + cpu.ring_full,
+                too_large: sum.too_large + cpu.too_large,
+                faults: sum.faults + cpu.faults,
+                bytes: sum.bytes + cpu.bytes,
+            },
+        ))
+    }
+}
+
 fn map_error(name: &'static str) -> impl Fn(aya::maps::MapError) -> ProbeError {
     move |why| ProbeError::Map { name, why: Box::new(why) }
 }
@@ -194,7 +228,7 @@ fn program<'a>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Btf
 /// A map of the object, by itself.
 fn take(programs: &mut Ebpf, name: &'static str) -> Result<MapData, ProbeError> {
     match programs.take_map(name) {
-        Some(Map::Array(data) | Map::HashMap(data) | Map::RingBuf(data)) => Ok(data),
+        Some(Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) => Ok(data),
         _ => Err(ProbeError::NoMap(name)),
     }
 }
