@@ -2,6 +2,7 @@
 //! every answer.
 
 pub mod client;
+pub mod convergence;
 pub mod images;
 pub mod lab;
 pub mod migration;

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything that has to hold, from unit tests to whole migrations. The last line is
 //! `N passed, N failed, N skipped`.
 
+mod in_lab;
 mod libtest;
-mod migrations;
 mod tally;
 
 use std::{
@@ -34,6 +34,8 @@ pub struct TestArgs {
 enum Part {
     /// The tests that cargo knows
     Cargo,
+    /// Every guest recorded and replayed in the lab
+    Guests,
     /// Whole migrations in the lab
     Migrations,
 }
@@ -47,8 +49,9 @@ pub fn run(root: &Path, args: TestArgs) -> Result<ExitCode> {
     if wanted(Part::Cargo) {
         libtest::run(root, &mut tally)?;
     }
-    if wanted(Part::Migrations) {
-        migrations::run(root, args.dir, &mut tally)?;
+    let in_lab = in_lab::Wanted { guests: wanted(Part::Guests), migrations: wanted(Part::Migrations) };
+    if in_lab.guests || in_lab.migrations {
+        in_lab::run(root, args.dir, in_lab, &mut tally)?;
     }
     tally.print_details();
     if args.json {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
 use serde::Serialize;
 
 /// A test that did not pass, and why.
@@ -24,6 +23,21 @@ impl Tally {
         self.failed.push(Case { name: name.into(), why: why.into() });
     }
 
+    /// Counts one test by its result, and says so at once: these tests take seconds each.
+    pub(super) fn take(&mut self, name: impl Into<String>, result: Result<(), String>) {
+        let name = name.into();
+        match result {
+            Ok(()) => {
+                eprintln!("ok      {name}");
+                self.passed += 1;
+            }
+            Err(why) => {
+                eprintln!("FAILED  {name}: {why}");
+                self.fail(name, why);
+            }
+        }
+    }
+
     pub(super) fn skip(&mut self, name: impl Into<String>, why: impl Into<String>) {
         self.skipped.push(Case { name: name.into(), why: why.into() });
     }
@@ -37,7 +51,7 @@ impl Tally {
         }
     }
 
-    pub(super) fn json(&self, elapsed: Duration) -> Result<String> {
+    pub(super) fn json(&self, elapsed: Duration) -> anyhow::Result<String> {
         let value = serde_json::json!({
             "passed": self.passed,
             "failed": self.failed.len(),

@@ -1,0 +1,109 @@
+//! What needs the lab: every guest recorded and replayed by Docker, damaged logs, whole migrations, and each way for the target's
+//! agent to die.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Result;
+use migrate_tests::{
+    convergence::{self, Damage},
+    images::{Image, Store},
+    lab::{self, Lab},
+    migration::{self, Phase, Plan},
+    workloads::{self, WORKLOADS, Workload},
+};
+
+use super::tally::Tally;
+use crate::{build, lab as lab_command};
+
+/// Links as in the measurements that the project compares itself with.
+const RATE: &str = "1gbit";
+/// The workload whose clients are watched while agents die.
+const KILLED: &str = "static";
+
+/// Which of these tests to run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub guests: bool,
+    pub migrations: bool,
+}
+
+pub(super) fn run(root: &Path, dir: Option<PathBuf>, wanted: Wanted, tally: &mut Tally) -> Result<()> {
+    // SAFETY: geteuid takes no arguments and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        tally.skip("everything in the lab", "it needs root");
+        return Ok(());
+    }
+    build::all(root, false)?;
+    let store = lab_command::store(root, &Image::ALL)?;
+    let dir = dir.unwrap_or_else(|| lab_command::dir(root, None).with_extension("test"));
+    let options = lab::Options { rate: RATE.to_string(), agents: true, migrate: build::binary(root, "migrate") };
+    let mut lab = match Lab::up(&dir, &options) {
+        Ok(lab) => lab,
+        Err(error) => {
+            tally.fail("the lab", error.to_string());
+            return Ok(());
+        }
+    };
+    let failed_before = tally.failed.len();
+    if wanted.guests {
+        guests(&lab, &store, tally)?;
+    }
+    if wanted.migrations {
+        migrations(root, &mut lab, &store, tally);
+    }
+    if tally.failed.len() > failed_before {
+        // The agents' words are worth having after a failure.
+        for host in lab.hosts()? {
+            eprintln!("== the agent of {}\n{}", host.state.name, host.log_tail("agent", 40));
+        }
+    }
+    Lab::down(&dir)?;
+    Ok(())
+}
+
+fn guests(lab: &Lab, store: &Store, tally: &mut Tally) -> Result<()> {
+    let host = lab.host("h1")?;
+    store.load(&host, Image::Guests)?;
+    let names = convergence::guests(&store.guests)?;
+    for guest in &names {
+        tally.take(format!("guest {guest} converges"), convergence::converges(&host, guest));
+    }
+    if let Some(guest) = names.first() {
+        for damage in Damage::ALL {
+            tally.take(format!("a log with {damage:?} (of 1000) is refused"), convergence::refuses(&host, guest, damage));
+        }
+    }
+    Ok(())
+}
+
+fn migrations(root: &Path, lab: &mut Lab, store: &Store, tally: &mut Tally) {
+    let plain = WORKLOADS.iter().map(|workload| (workload, None));
+    let killed = workloads::find(KILLED).into_iter().flat_map(|workload| Phase::ALL.map(|phase| (workload, Some(phase))));
+    for (workload, kill) in plain.chain(killed) {
+        let name = match kill {
+            None => format!("migration of {}", workload.name),
+            Some(phase) => format!("migration of {}, target killed at {}", workload.name, phase.name()),
+        };
+        tally.take(name, migrate(root, lab, store, workload, kill));
+    }
+}
+
+fn migrate(root: &Path, lab: &mut Lab, store: &Store, workload: &'static Workload, kill: Option<Phase>) -> Result<(), String> {
+    let plan = Plan {
+        workload,
+        kill,
+        unlimited: false,
+        // Bringing the image is part of a move; an agent that is to die while it comes needs it to come.
+        image_on_target: kill.is_some_and(|phase| phase != Phase::Image),
+        around: Duration::from_secs(1),
+        client: build::binary(root, "lab-client"),
+    };
+    match migration::run(lab, store, &plan) {
+        Ok(outcome) if outcome.passed => Ok(()),
+        Ok(outcome) => Err(outcome.failures.join("; ")),
+        Err(error) => Err(error.to_string()),
+    }
+}
