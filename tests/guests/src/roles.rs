@@ -1,7 +1,7 @@
 //! What guests exec: this program again, in a role. Their names begin with `@` and are not listed.
 
 use crate::kit::{Result, clock};
-use crate::{fd, signal};
+use crate::{fd, process, signal};
 
 /// A role gets the arguments behind its name.
 pub type Role = fn(&[String]) -> Result;
@@ -12,7 +12,14 @@ pub fn find(name: &str) -> Option<Role> {
         "@fds" => fd::role_fds,
         "@offset" => fd::role_offset,
         "@dispositions" => signal::role_dispositions,
+        "@environment" => process::role_environment,
+        "@hop" => process::role_hop,
+        "@produce" => process::role_produce,
+        "@invert" => process::role_invert,
+        "@count" => process::role_count,
+        "@echo" => process::role_echo,
         "@sleep" => sleep,
+        "@exit" => exit,
         _ => return None,
     })
 }
@@ -20,4 +27,9 @@ pub fn find(name: &str) -> Option<Role> {
 /// Sleeps so many milliseconds.
 fn sleep(args: &[String]) -> Result {
     clock::sleep_ms(args[0].parse()?)
+}
+
+/// Exits with a code.
+fn exit(args: &[String]) -> Result {
+    std::process::exit(args[0].parse()?)
 }
