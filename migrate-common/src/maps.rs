@@ -50,6 +50,8 @@ pub struct Counters {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Offsets {
+    pub task_pid: u32,
+    pub task_thread_status: u32,
     pub task_thread_pid: u32,
     pub task_group_leader: u32,
     pub task_mm: u32,

@@ -112,8 +112,9 @@ byte_enum! {
         /// A task made a task, told before either returns from the call. `args[0]` the child's tid, `args[1]` the child's
         /// tgid (another than the tid: a thread), `args[2]` 1 if it shares its parent's memory.
         Fork = 2,
-        /// A task entered a new image. `args[0]` is 1 while the address space is laid out without randomness. The log holds
-        /// the agent's [`Kind::Image`] directly behind it.
+        /// A task entered a new image. `args[0]` is 1 while the address space is laid out without randomness; `args[1]` is 1 if
+        /// not the leader of its thread group made the call: that thread goes on under the leader's tid, and its own tid ends
+        /// without an [`Kind::Exit`]. The log holds the agent's [`Kind::Image`] directly behind it.
         Exec = 3,
         /// A task ended. `args[0]` its exit code as wait(2) packs it.
         Exit = 4,
@@ -156,6 +157,10 @@ byte_enum! {
         Other = 10,
     }
 }
+
+/// Added to the number of a system call that came through the 32-bit entry (`int 0x80`), whose numbers mean other calls: no
+/// row has such a number.
+pub const COMPAT_NR: i32 = 0x1_0000;
 
 /// Bits of [`Header::flags`].
 pub mod flags {

@@ -15,7 +15,7 @@ const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
 #[btf_tracepoint(function = "sched_process_exec")]
 fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     if let Some(slot) = started() {
-        record(slot, ctx.arg::<*const u8>(0));
+        record(slot, ctx.arg::<*const u8>(0), ctx.arg(1));
     }
     0
 }
@@ -36,11 +36,12 @@ fn started() -> Option<u32> {
 }
 
 #[inline(always)]
-fn record(slot: u32, task: Kptr) {
+fn record(slot: u32, task: Kptr, old_pid: u32) {
     let Some(entry) = emit::entry() else { return };
     let head = unsafe { &mut (*entry).head };
     let Some(counters) = emit::number(head, slot, Kind::Exec) else { return };
     let personality: u32 = load(task, offset!(task_personality));
     head.args[0] = u64::from(personality & ADDR_NO_RANDOMIZE != 0);
+    head.args[1] = u64::from(load::<u32>(task, offset!(task_pid)) != old_pid);
     emit::output((&raw const *head).cast(), size_of::<Header>(), counters, true, Wake::Now);
 }

@@ -3,17 +3,19 @@
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use migrate_common::maps::Counters;
-use migrate_common::record::{Class, Header, Kind, flags};
+use migrate_common::record::{COMPAT_NR, Class, Header, Kind, flags};
 use migrate_common::syscalls::{KRow, choice_key, krow_flags};
 
 use crate::emit::{self, Wake};
 use crate::kernel::{Kptr, load, offset};
 use crate::maps::{CHOICES, RESTARTS, ROWS};
-use crate::{container, file, payload};
+use crate::{container, file, payload, task};
 
 /// arch/x86/entry/syscalls/syscall_64.tbl
 const RT_SIGRETURN: i32 = 15;
 const RESTART_SYSCALL: i32 = 219;
+/// arch/x86/include/asm/thread_info.h: the call came through the 32-bit entry.
+const TS_COMPAT: u32 = 2;
 /// include/linux/errno.h: the call goes on as `restart_syscall`.
 const ERESTART_RESTARTBLOCK: i64 = -516;
 /// [`KRow::fd`] of a row whose descriptor is its result.
@@ -37,6 +39,9 @@ fn record(slot: u32, regs: Kptr, ret: i64) {
     // rt_sigreturn has loaded the registers of before the signal, and with them orig_rax = -1.
     let orig_ax = load::<u64>(regs, offset!(regs_orig_ax)) as i32;
     head.nr = if orig_ax == -1 { RT_SIGRETURN } else { orig_ax };
+    if load::<u32>(task::current(), offset!(task_thread_status)) & TS_COMPAT != 0 {
+        head.nr = head.nr.wrapping_add(COMPAT_NR);
+    }
     head.ret = ret;
     head.args[0] = load(regs, offset!(regs_di));
     head.args[1] = load(regs, offset!(regs_si));

@@ -22,6 +22,8 @@ pub fn kernel_offsets() -> Result<Offsets, ProbeError> {
     let upid = types.structs("upid").first().map_or(0, Struct::size);
     let at = |ty, field| types.offset(ty, field);
     Ok(Offsets {
+        task_pid: at("task_struct", "pid")?,
+        task_thread_status: at("task_struct", "thread_info.status")?,
         task_thread_pid: at("task_struct", "thread_pid")?,
         task_group_leader: at("task_struct", "group_leader")?,
         task_mm: at("task_struct", "mm")?,

@@ -29,6 +29,9 @@ pub type OnFill = Box<dyn FnMut(Fill) + Send>;
 /// Bytes that are taken out of the ring between two deliveries.
 const CHUNK_BYTES: u64 = 1 << 20;
 
+/// While there is traffic the drain looks for losses once in so many rounds.
+const LOOK_EVERY: u32 = 32;
+
 /// How full the ring is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fill {
@@ -79,10 +82,17 @@ struct Shared {
     malformed: AtomicU64,
 }
 
+/// Whether eBPF programs may be running for the container's tasks.
+#[derive(Clone, Copy)]
+enum Running {
+    Maybe,
+    No,
+}
+
 enum Command {
     Add(u32, Sink, mpsc::Sender<()>),
     Remove(u32, mpsc::Sender<()>),
-    Flush(u32, mpsc::Sender<Result<u64, RingError>>),
+    Flush(u32, Running, mpsc::Sender<Result<u64, RingError>>),
     Stop,
 }
 
@@ -151,12 +161,22 @@ impl Drain {
     }
 
     /// Returns when every record of the slot that had been numbered at the call has been given to the sink or is known to be
-    /// lost; the sink's last batch is marked with the number that is returned. Takes some milliseconds.
+    /// lost; the sink's last batch is marked with the number that is returned. Takes as long as a grace period of the kernel's
+    /// RCU: some milliseconds to some tens.
     ///
     /// # Errors
     /// [`RingError::NoSink`], [`RingError::Grace`], [`RingError::Counters`], [`RingError::Ended`].
     pub fn flush(&self, slot: u32) -> Result<u64, RingError> {
-        self.ask(|reply| Command::Flush(slot, reply))?
+        self.ask(|reply| Command::Flush(slot, Running::Maybe, reply))?
+    }
+
+    /// As [`Drain::flush`], for a container whose cgroup the kernel has reported frozen: its tasks stop behind the end of
+    /// their call, so that no program runs for them and none has to be waited for. Takes as long as the ring is full.
+    ///
+    /// # Errors
+    /// As [`Drain::flush`].
+    pub fn flush_frozen(&self, slot: u32) -> Result<u64, RingError> {
+        self.ask(|reply| Command::Flush(slot, Running::No, reply))?
     }
 
     /// What has been seen so far.
@@ -215,12 +235,15 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         let mut wait = self.options.poll;
+        let mut looked = 0u32;
         loop {
             self.wait(wait);
             let taken = self.empty(self.ring.produced());
             // Back off while nothing comes, and use the calm to look whether anything is missing.
             wait = if taken > 0 { self.options.poll } else { (wait * 2).min(self.options.idle_poll) };
-            if taken < CHUNK_BYTES {
+            looked += 1;
+            if taken == 0 || looked >= LOOK_EVERY {
+                looked = 0;
                 self.look_for_losses();
             }
             if !self.obey() {
@@ -258,8 +281,8 @@ impl Worker {
                     self.slots.remove(slot);
                     let _ = reply.send(());
                 }
-                Ok(Command::Flush(slot, reply)) => {
-                    let _ = reply.send(self.flush(slot));
+                Ok(Command::Flush(slot, running, reply)) => {
+                    let _ = reply.send(self.flush(slot, running));
                 }
                 Err(mpsc::TryRecvError::Empty) => return true,
                 Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => return false,
@@ -312,12 +335,14 @@ impl Worker {
     }
 
     /// Takes out everything of `slot` that is numbered by now, and marks it.
-    fn flush(&mut self, slot: u32) -> Result<u64, RingError> {
+    fn flush(&mut self, slot: u32, running: Running) -> Result<u64, RingError> {
         if !self.slots.contains(slot) {
             return Err(RingError::NoSink(slot));
         }
         let numbered = (self.counters)(slot)?.seq;
-        membarrier::wait_for_running_programs().map_err(RingError::Grace)?;
+        if let Running::Maybe = running {
+            membarrier::wait_for_running_programs().map_err(RingError::Grace)?;
+        }
         // Whatever was numbered is in the ring by now, or lost. Entries of later programs may stand before this position,
         // unfinished; they are a copy away from being finished.
         let until = self.ring.produced();
@@ -335,7 +360,7 @@ impl Worker {
     fn look_for_losses(&mut self) {
         for slot in self.slots.numbers() {
             let marked = match (self.counters)(slot) {
-                Ok(counters) if self.slots.overdue(slot, &counters) => self.flush(slot).map(drop),
+                Ok(counters) if self.slots.overdue(slot, &counters) => self.flush(slot, Running::Maybe).map(drop),
                 Ok(_) => Ok(()),
                 Err(error) => Err(error.into()),
             };

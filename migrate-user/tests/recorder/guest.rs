@@ -215,6 +215,7 @@ fn family() -> i32 {
         }
         call(libc::SYS_wait4, &[child as u64, 0, 0, 0]);
     }
+    std::thread::spawn(|| mark(3)).join().expect("the thread only marks");
     42
 }
 

@@ -165,10 +165,10 @@ fn forks_execs_signals_and_exits_of_children_are_told() {
     let recording = record("family", MEGABYTE).whole(42);
     let of = |kind: Kind| recording.records.iter().filter(move |record| record.head.kind == kind as u8).collect::<Vec<_>>();
     let forks: Vec<_> = of(Kind::Fork).iter().map(|r| (r.head.tid, r.head.args[0], r.head.args[1], r.head.args[2])).collect();
-    assert_eq!(forks, [(1, 2, 2, 0), (1, 3, 3, 1)], "parent, child, its group, whether they share memory");
+    assert_eq!(forks, [(1, 2, 2, 0), (1, 3, 3, 1), (1, 4, 1, 1)], "parent, child, its group, whether they share memory");
     assert_eq!(of(Kind::Exec).iter().map(|r| r.head.tid).collect::<Vec<_>>(), [1, 3]);
     let exits: Vec<_> = of(Kind::Exit).iter().map(|r| (r.head.tid, r.head.args[0])).collect();
-    assert_eq!(exits, [(2, libc::SIGTERM as u64), (3, 0), (1, 42 << 8)]);
+    assert_eq!(exits, [(2, libc::SIGTERM as u64), (3, 0), (4, 0), (1, 42 << 8)]);
     let signals = of(Kind::Signal);
     let told: Vec<_> = signals.iter().map(|r| (r.head.tid, r.head.nr)).collect();
     // Of a signal that ends its group a task takes a SIGKILL; the exit tells which signal it was. Ignored ones are not taken.
