@@ -149,21 +149,17 @@ impl<'a> Scene<'a> {
     }
 
     /// The container's entry in a host's `migrate ps --json`; null when it has none or the agent does not answer.
+    ///
+    /// An agent remembers containers that went: the one that Docker runs there is meant, or else the last of the name.
     pub(super) fn ps(&self, host: &Host) -> Result<Value> {
         let mut command = host.migrate()?;
         let Ok(text) = lab::run_output(command.args(["ps", "--json"])) else { return Ok(Value::Null) };
-        let entries: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        Ok(entries.iter().find_map(find_container).cloned().unwrap_or(Value::Null))
-    }
-}
-
-/// The object with the container's name, at whatever depth: alone on a line, in an array, or in an object's field.
-fn find_container(value: &Value) -> Option<&Value> {
-    match value {
-        Value::Object(fields) if fields.get("name").is_some_and(|name| name == NAME) => Some(value),
-        Value::Object(fields) => fields.values().find_map(find_container),
-        Value::Array(items) => items.iter().find_map(find_container),
-        _ => None,
+        let entries: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
+        let id = running(host)?;
+        let this = entries.iter().find(|entry| id.as_deref().is_some_and(|id| entry["id"] == id));
+        let named =
+            || entries.iter().rfind(|entry| entry["name"].as_str().is_some_and(|name| name.trim_start_matches('/') == NAME));
+        Ok(this.or_else(named).cloned().unwrap_or(Value::Null))
     }
 }
 
