@@ -31,6 +31,13 @@ pub enum At {
     Dead,
 }
 
+/// What will be done with the next call. Only a hint: the other costs more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    Injected,
+    Executed,
+}
+
 /// A child that a task has made.
 #[derive(Clone, Copy, Debug)]
 pub struct Forked {
@@ -67,7 +74,7 @@ pub trait Backend {
 
     /// Lets a task go on to its next system call, fault or end, and waits for it. Signals that nobody delivered through
     /// [`Backend::deliver`] are swallowed: in a replica they come from the log alone.
-    fn run(&mut self, pid: Pid) -> Result<At>;
+    fn run(&mut self, pid: Pid, expect: Expect) -> Result<At>;
 
     /// The call that a task stands at is over with this result, without having been executed.
     fn finish(&mut self, pid: Pid, ret: i64) -> Result<()>;

@@ -8,7 +8,8 @@
 //! that it answers has): such a record is put aside with all later ones of its task, and tried again after every step of the
 //! others.
 
-use super::backend::{At, Backend, Call};
+use super::backend::{At, Backend, Call, Expect};
+use super::calls;
 use super::calls::timer::Timers;
 use super::error::{Recent, ReplayError, Result, Short};
 use super::last_pid::LastPid;
@@ -31,7 +32,7 @@ pub(super) struct Pending {
 pub(super) struct Task {
     pub(super) pid: Pid,
     /// Records that wait for another task, with what is known of the one after each.
-    waiting: VecDeque<(Record, bool)>,
+    waiting: VecDeque<(Record, Option<Expect>)>,
     pub(super) pending: Option<Pending>,
     /// The child of a fork whose return has no record yet.
     pub(super) forked: Option<u32>,
@@ -148,7 +149,7 @@ impl<B: Backend> Engine<B> {
         Ok(())
     }
 
-    fn step(&mut self, record: &Record, run_on: bool) -> Result<Step> {
+    fn step(&mut self, record: &Record, run_on: Option<Expect>) -> Result<Step> {
         let step = match record.kind() {
             Some(Kind::Syscall) => self.syscall(record)?,
             Some(Kind::Fork) => self.fork(record)?,
@@ -164,8 +165,10 @@ impl<B: Backend> Engine<B> {
         self.recent.push(record.head);
         self.replayed += 1;
         let pid = self.pid(record)?;
-        if run_on && self.backend.at(pid) == At::User {
-            self.backend.run(pid)?;
+        if let Some(expect) = run_on
+            && self.backend.at(pid) == At::User
+        {
+            self.backend.run(pid, expect)?;
         }
         Ok(Step::Done)
     }
@@ -193,7 +196,7 @@ impl<B: Backend> Engine<B> {
     pub(super) fn stand_at_call(&mut self, record: &Record) -> Result<Call> {
         let pid = self.pid(record)?;
         let at = match self.backend.at(pid) {
-            At::User => self.backend.run(pid)?,
+            At::User => self.backend.run(pid, calls::expected(record))?,
             at => at,
         };
         match at {
@@ -213,15 +216,21 @@ pub(super) fn link(pid: Pid, fd: i32) -> Option<String> {
     Some(link.to_string_lossy().into_owned())
 }
 
-/// For each record: may its task run on to its next call? Only if its next record is known and no signal.
-fn runs_on(records: &[Record]) -> Vec<bool> {
-    let mut next: HashMap<u32, Kind> = HashMap::new();
-    let mut run_on = vec![false; records.len()];
+/// For each record: may its task run on to its next call, and what will be done with that? Only if its next record is known and no
+/// signal.
+fn runs_on(records: &[Record]) -> Vec<Option<Expect>> {
+    let mut next: HashMap<u32, &Record> = HashMap::new();
+    let mut run_on = vec![None; records.len()];
     for (at, record) in records.iter().enumerate().rev() {
-        let Some(kind) = record.kind() else { continue };
-        let following = next.insert(record.head.tid, kind);
-        run_on[at] = matches!(following, Some(Kind::Syscall | Kind::Fork | Kind::Exec | Kind::Exit))
-            && !matches!(kind, Kind::Exec | Kind::Fork | Kind::Exit);
+        let following = next.insert(record.head.tid, record);
+        if matches!(record.kind(), Some(Kind::Exec | Kind::Fork | Kind::Exit)) {
+            continue;
+        }
+        if let Some(next) = following
+            && matches!(next.kind(), Some(Kind::Syscall | Kind::Fork | Kind::Exec | Kind::Exit))
+        {
+            run_on[at] = Some(calls::expected(next));
+        }
     }
     run_on
 }

@@ -1,10 +1,11 @@
-//! The reference backend: ptrace, one stop a call that is injected, three a call that is executed.
+//! The reference backend: ptrace, one stop a call that is injected, two or three a call that is executed.
 //!
-//! `PTRACE_SYSEMU` stops a task at a call's entry and skips the call. To execute one after all, the task is put back on the
-//! system call instruction and taken through entry and exit with `PTRACE_SYSCALL`; its registers are then set as if nothing had
-//! been. Registers are read once a stop and written once before the task moves.
+//! `PTRACE_SYSEMU` stops a task at a call's entry and skips the call; `PTRACE_SYSCALL` stops it at entry and exit. The engine says
+//! which it expects to need. When that was wrong, a call that was to be executed is cancelled by its number, and one that was
+//! skipped is made again from its instruction, which costs a stop for the exit of the skipped one. Afterwards the registers are
+//! set as if nothing had been. They are read once a stop and written once before the task moves.
 
-use super::backend::{At, Backend, BackendError, Call, Forked, Interrupted, Result};
+use super::backend::{At, Backend, BackendError, Call, Expect, Forked, Interrupted, Result};
 use crate::sys::ptrace::{self, Fate, Pid, Regs, Resume, SIGINFO_BYTES, Stop, Wait};
 use std::collections::HashMap;
 
@@ -20,13 +21,38 @@ struct Task {
     regs: Regs,
     dirty: bool,
     at: At,
+    stop: Stopped,
     /// A `syscall` instruction of the image, for calls of a task that does not stand behind one. Found when it is needed.
     gadget: Option<u64>,
 }
 
+/// How the kernel will take a task on from where it is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stopped {
+    /// At the entry of a call that it will skip.
+    Emulated,
+    /// At the entry of a call that it will make.
+    Entry,
+    /// To user mode.
+    Outside,
+}
+
 impl Task {
     fn new(regs: Regs, at: At) -> Self {
-        Self { regs, dirty: false, at, gadget: None }
+        Self { regs, dirty: false, at, stop: Stopped::Outside, gadget: None }
+    }
+
+    /// Sets the registers so that the task makes the call that it stands at when it goes on.
+    fn make_call(&mut self, call: &Call) {
+        set_args(&mut self.regs, call.args);
+        self.dirty = true;
+        if self.stop == Stopped::Entry {
+            self.regs.orig_rax = i64::from(call.nr).cast_unsigned();
+            return;
+        }
+        self.regs.rip = call.ip - SYSCALL_BYTES;
+        self.regs.rax = i64::from(call.nr).cast_unsigned();
+        self.regs.orig_rax = u64::MAX;
     }
 }
 
@@ -129,8 +155,7 @@ impl Ptrace {
         BackendError::Unexpected { pid, stop: format!("{stop:?}"), doing }
     }
 
-    /// Puts the task on a system call instruction, so that it makes the call `nr(args)`, and takes it to the call's entry.
-    /// Returns the registers that it had.
+    /// Takes the task to the entry of the call `nr(args)`. Returns the registers that it had.
     fn enter(&mut self, pid: Pid, nr: i32, args: [u64; 6], doing: &'static str) -> Result<Regs> {
         let ip = match self.at(pid) {
             At::Call(call) => call.ip - SYSCALL_BYTES,
@@ -139,22 +164,58 @@ impl Ptrace {
         };
         let task = self.task_mut(pid)?;
         let before = task.regs;
+        task.dirty = true;
+        if task.stop == Stopped::Entry && matches!(task.at, At::Call(_)) {
+            set_args(&mut task.regs, args);
+            task.regs.orig_rax = i64::from(nr).cast_unsigned();
+            return Ok(before);
+        }
+        self.pass_exit(pid, doing)?;
+        let task = self.task_mut(pid)?;
         task.regs.rip = ip;
-        set_call(&mut task.regs, nr, args);
-        // No restart of the skipped call on the way out.
+        task.regs.rax = i64::from(nr).cast_unsigned();
+        set_args(&mut task.regs, args);
+        // No restart of another call on the way out.
         task.regs.orig_rax = u64::MAX;
         task.dirty = true;
         match self.resume_past_signals(pid, Resume::Syscall)? {
-            Stop::Syscall => Ok(before),
+            Stop::Syscall => {
+                self.task_mut(pid)?.stop = Stopped::Entry;
+                Ok(before)
+            }
             stop => Err(self.unexpected(pid, stop, doing)),
         }
     }
 
-    /// From a call's entry to its exit: what it returned.
-    fn leave(&mut self, pid: Pid, doing: &'static str) -> Result<i64> {
+    /// From the entry of a call that is not to be made to its exit.
+    fn pass_exit(&mut self, pid: Pid, doing: &'static str) -> Result<()> {
+        let task = self.task_mut(pid)?;
+        if task.stop == Stopped::Outside {
+            return Ok(());
+        }
+        let before = task.regs;
+        task.regs.orig_rax = u64::MAX;
+        task.dirty = true;
         self.resume(pid, Resume::Syscall, 0)?;
         match self.wait(pid)? {
-            Stop::Syscall => Ok(ptrace::regs(pid)?.rax.cast_signed()),
+            Stop::Syscall => {}
+            stop => return Err(self.unexpected(pid, stop, doing)),
+        }
+        let task = self.task_mut(pid)?;
+        task.regs = before;
+        task.dirty = true;
+        task.stop = Stopped::Outside;
+        Ok(())
+    }
+
+    /// From a call's entry to its exit: what it returned.
+    fn leave(&mut self, pid: Pid, doing: &'static str) -> Result<Regs> {
+        self.resume(pid, Resume::Syscall, 0)?;
+        match self.wait(pid)? {
+            Stop::Syscall => {
+                self.task_mut(pid)?.stop = Stopped::Outside;
+                Ok(ptrace::regs(pid)?)
+            }
             stop => Err(self.unexpected(pid, stop, doing)),
         }
     }
@@ -216,8 +277,7 @@ impl Ptrace {
     }
 }
 
-fn set_call(regs: &mut Regs, nr: i32, args: [u64; 6]) {
-    regs.rax = i64::from(nr).cast_unsigned();
+fn set_args(regs: &mut Regs, args: [u64; 6]) {
     [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9] = args;
 }
 
@@ -255,13 +315,20 @@ impl Backend for Ptrace {
         self.tasks.get(&pid).map_or(At::Dead, |task| task.at)
     }
 
-    fn run(&mut self, pid: Pid) -> Result<At> {
-        let at = match self.resume_past_signals(pid, Resume::Sysemu)? {
+    fn run(&mut self, pid: Pid, expect: Expect) -> Result<At> {
+        let (how, stop) = match expect {
+            Expect::Injected => (Resume::Sysemu, Stopped::Emulated),
+            Expect::Executed => {
+                self.pass_exit(pid, "leave a call")?;
+                (Resume::Syscall, Stopped::Entry)
+            }
+        };
+        let at = match self.resume_past_signals(pid, how)? {
             Stop::Syscall => {
                 let regs = ptrace::regs(pid)?;
                 let at = At::Call(call_of(&regs));
                 let task = self.task_mut(pid)?;
-                *task = Task { gadget: task.gadget, ..Task::new(regs, at) };
+                *task = Task { gadget: task.gadget, stop, ..Task::new(regs, at) };
                 return Ok(at);
             }
             Stop::Signal(signal) => At::Fault(signal),
@@ -278,6 +345,9 @@ impl Backend for Ptrace {
     fn finish(&mut self, pid: Pid, ret: i64) -> Result<()> {
         let task = self.task_mut(pid)?;
         task.regs.rax = ret.cast_unsigned();
+        if task.stop == Stopped::Entry {
+            task.regs.orig_rax = u64::MAX;
+        }
         task.dirty = true;
         task.at = At::User;
         Ok(())
@@ -286,11 +356,12 @@ impl Backend for Ptrace {
     fn execute(&mut self, pid: Pid, nr: i32, args: [u64; 6]) -> Result<i64> {
         for _ in 0..RETRIES {
             let before = self.enter(pid, nr, args, "make a call")?;
-            let ret = self.leave(pid, "return from a call");
+            let after = self.leave(pid, "return from a call")?;
             let task = self.task_mut(pid)?;
-            task.regs = before;
+            // arch_prctl sets the segment bases, which are registers too.
+            task.regs = Regs { fs_base: after.fs_base, gs_base: after.gs_base, ..before };
             task.dirty = true;
-            let ret = ret?;
+            let ret = after.rax.cast_signed();
             if !RESTART_CODES.contains(&ret) {
                 return Ok(ret);
             }
@@ -352,9 +423,9 @@ impl Backend for Ptrace {
             return Err(BackendError::Unexpected { pid, stop: format!("{:?}", self.at(pid)), doing: "return from a signal" });
         };
         self.enter(pid, call.nr, call.args, "return from a signal")?;
-        let ret = self.leave(pid, "return from a signal")?;
+        let after = self.leave(pid, "return from a signal")?;
         self.reload(pid, At::User)?;
-        Ok(ret)
+        Ok(after.rax.cast_signed())
     }
 
     fn exit(&mut self, pid: Pid) -> Result<()> {
@@ -362,10 +433,7 @@ impl Backend for Ptrace {
         let At::Call(call) = task.at else {
             return Err(BackendError::Unexpected { pid, stop: format!("{:?}", task.at), doing: "exit" });
         };
-        task.regs.rip -= SYSCALL_BYTES;
-        set_call(&mut task.regs, call.nr, call.args);
-        task.regs.orig_rax = u64::MAX;
-        task.dirty = true;
+        task.make_call(&call);
         match self.resume_past_signals(pid, Resume::Cont)? {
             Stop::Exited(_) | Stop::Killed(_) => {
                 self.died(pid);
@@ -428,12 +496,16 @@ impl Backend for Ptrace {
                 task.dirty = true;
             }
             Some(Interrupted { ret, mask: None }) => {
+                self.pass_exit(pid, "take a signal")?;
                 queue()?;
                 let task = self.task_mut(pid)?;
                 task.regs.rax = ret.cast_unsigned();
                 task.dirty = true;
             }
-            None => queue()?,
+            None => {
+                self.pass_exit(pid, "take a signal")?;
+                queue()?;
+            }
         }
         self.step_into_handler(pid, signal, info)
     }
@@ -477,12 +549,7 @@ impl Backend for Ptrace {
         let mut signal = 0;
         match task.at {
             At::Dead => return Ok(()),
-            At::Call(call) => {
-                task.regs.rip -= SYSCALL_BYTES;
-                set_call(&mut task.regs, call.nr, call.args);
-                task.regs.orig_rax = u64::MAX;
-                task.dirty = true;
-            }
+            At::Call(call) => task.make_call(&call),
             At::Fault(own) => signal = own,
             At::User | At::Vfork => {}
         }

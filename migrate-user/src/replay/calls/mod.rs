@@ -6,13 +6,13 @@ mod signal;
 mod socket;
 pub(super) mod timer;
 
-use super::backend::{Backend, Call};
+use super::backend::{Backend, Call, Expect};
 use super::engine::{Engine, Pending, Step};
 use super::error::{ReplayError, Result};
 use super::ptrace::RESTART_CODES;
 use crate::record::Record;
 use crate::sys::ptrace::Pid;
-use migrate_common::record::Class;
+use migrate_common::record::{Class, Kind};
 use migrate_common::syscalls::{self, Policy, Row, Special};
 
 const EINTR: i64 = -(libc::EINTR as i64);
@@ -38,6 +38,27 @@ impl Site<'_> {
     }
 }
 
+/// Whether a record's call will be executed.
+pub(super) fn expected(record: &Record) -> Expect {
+    if record.kind() != Some(Kind::Syscall) {
+        return Expect::Executed;
+    }
+    let head = &record.head;
+    let Some(row) = syscalls::row(head.nr) else { return Expect::Injected };
+    let executed = match row.resolve(&head.args).0 {
+        Policy::Special(Special::Sigreturn) => true,
+        _ if head.ret < 0 => false,
+        Policy::Reissue | Policy::ReissueInject => true,
+        Policy::OwnElseInject | Policy::Output => record.class() == Class::OwnFile,
+        Policy::Special(special) => matches!(
+            special,
+            Special::Open | Special::Mmap | Special::Accept | Special::Sendfile | Special::Lock | Special::Wait | Special::Setsockopt
+        ),
+        Policy::Inject | Policy::Refuse(_) => false,
+    };
+    if executed { Expect::Executed } else { Expect::Injected }
+}
+
 impl<B: Backend> Engine<B> {
     pub(super) fn syscall(&mut self, record: &Record) -> Result<Step> {
         let head = &record.head;
@@ -60,6 +81,10 @@ impl<B: Backend> Engine<B> {
         let site = Site { record, row, call, pid: self.pid(record)? };
         self.check_call(&site)?;
         let (policy, _) = row.resolve(&head.args);
+        if policy == Policy::Special(Special::Sigreturn) {
+            // Its result is a register of what was interrupted: no error of its own.
+            return self.sigreturn(&site);
+        }
         if RESTART_CODES.contains(&head.ret) || head.ret == EINTR {
             return self.interrupted(&site, policy);
         }
@@ -83,10 +108,9 @@ impl<B: Backend> Engine<B> {
 
     fn special(&mut self, site: &Site<'_>, special: Special) -> Result<Step> {
         match special {
-            Special::Fork | Special::Exec => Ok(Step::Done),
+            Special::Fork | Special::Exec | Special::Sigreturn => Ok(Step::Done),
             Special::Exit => Err(self.desync(site.record, "a call that returns", "an exit")),
             Special::Wait => self.wait(site),
-            Special::Sigreturn => self.sigreturn(site),
             Special::Restart | Special::MaskedWait => self.inject(site),
             Special::Accept => self.accept(site),
             Special::Connect => self.connect(site),

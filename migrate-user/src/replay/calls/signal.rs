@@ -2,7 +2,7 @@
 
 use super::Site;
 use crate::record::Record;
-use crate::replay::backend::{At, Backend, Interrupted};
+use crate::replay::backend::{At, Backend, Expect, Interrupted};
 use crate::replay::engine::{Engine, Step};
 use crate::replay::error::Result;
 use crate::replay::ptrace::siginfo_code;
@@ -52,7 +52,7 @@ impl<B: Backend> Engine<B> {
         let own = matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP | libc::SIGSYS)
             && siginfo_code(&info) > 0;
         if own && self.backend.at(pid) == At::User {
-            self.backend.run(pid)?;
+            self.backend.run(pid, Expect::Injected)?;
         }
         if own && self.backend.at(pid) != At::Fault(signal) {
             let found = format!("{:?}", self.backend.at(pid));
