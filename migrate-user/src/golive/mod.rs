@@ -61,3 +61,6 @@ pub struct Task {
 pub type SourceTask = Task;
 /// A process of the replica, stopped under the tracer.
 pub type TargetTask = Task;
+
+#[cfg(test)]
+mod tests;

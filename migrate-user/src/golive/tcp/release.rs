@@ -2,7 +2,8 @@
 //!
 //! Bytes that were in flight may have been dropped on the way, and the new socket does not know its round-trip time: left alone
 //! it would send them again after its initial time-out of seconds. So their first segments are sent by hand, as many as a new
-//! connection may send. When the peer acknowledges them, the socket has measured the path and goes on by itself.
+//! connection may send, and the last one. When the peer acknowledges them, the socket has measured the path, sees what is missing, and
+//! goes on by itself.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -125,7 +126,10 @@ fn segments(connection: &Connection, timestamp: Option<u32>) -> impl Iterator<It
     let pieces = bytes.len().div_ceil(size).max(1);
     let received = connection.receive.seq.wrapping_add(connection.receive.unread.len() as u32);
     let shift = connection.scales.map_or(0, |(_, receive)| receive);
-    (0..pieces.min(INITIAL_WINDOW)).map(move |piece| {
+    // Behind a gap the very last piece: the peer's selective acknowledgement of it shows the socket what is missing.
+    let first = pieces.min(INITIAL_WINDOW);
+    let last = (first < pieces).then(|| pieces - 1);
+    (0..first).chain(last).map(move |piece| {
         let start = piece * size;
         let last = piece + 1 == pieces;
         let fin = if last && connection.own_fin == OwnFin::Sent { flags::FIN } else { 0 };
