@@ -102,11 +102,17 @@ impl World {
         copy_into(&root, &std::env::current_exe().unwrap(), Path::new("/inside"));
 
         assert!(Command::new("runc").args(["spec", "--bundle"]).arg(self.path("bundle")).status().unwrap().success());
+        self.edit(|config| {
+            config["process"]["terminal"] = false.into();
+            config["process"]["args"] = serde_json::json!(["/inside", "--exact", "inside", "--ignored", "--nocapture"]);
+            config["process"]["env"] = serde_json::json!(["LD_LIBRARY_PATH=/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu"]);
+        });
+    }
+
+    fn edit(&self, edit: impl FnOnce(&mut serde_json::Value)) {
         let file = self.path("bundle/config.json");
-        let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-        config["process"]["terminal"] = false.into();
-        config["process"]["args"] = serde_json::json!(["/inside", "--exact", "inside", "--ignored", "--nocapture"]);
-        config["process"]["env"] = serde_json::json!(["LD_LIBRARY_PATH=/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu"]);
+        let mut config = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        edit(&mut config);
         std::fs::write(file, config.to_string()).unwrap();
     }
 
@@ -199,6 +205,25 @@ fn a_recorded_container_has_fixed_addresses_and_no_calls_that_cannot_be_logged()
 
     assert!(world.runtime(&["delete", &id]).status.success());
     assert_eq!(world.asked().last().unwrap(), &Request::Deleted { id });
+}
+
+#[test]
+fn a_profile_that_allows_a_hidden_call_by_name_does_not_bring_it_back() {
+    let Some(world) = World::new(Some((Role::Record, None))) else { return };
+    // As Docker's own: everything is refused but what is listed, and the hidden calls are listed.
+    let names: Vec<_> = migrate_common::syscalls::TABLE.iter().map(|row| row.name).collect();
+    world.edit(|config| {
+        config["linux"]["seccomp"] = serde_json::json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+            "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}, {"names": ["rseq"], "action": "SCMP_ACT_ALLOW"}],
+        });
+    });
+    assert!(world.create(), "{}", world.out());
+    let out = world.run();
+    for name in ["io_uring_setup", "io_uring_enter", "io_uring_register", "rseq"] {
+        assert_eq!(value(&out, name), libc::ENOSYS.to_string(), "{name}");
+    }
 }
 
 #[test]

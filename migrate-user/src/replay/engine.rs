@@ -65,6 +65,9 @@ pub struct Engine<B> {
     recent: Recent,
     replayed: u64,
     waiting: usize,
+    /// The container's first task has ended, and all others with it: what they still did in the source before the kernel reached
+    /// them has no witness.
+    pub(super) ended: bool,
 }
 
 impl<B: Backend> Engine<B> {
@@ -81,6 +84,7 @@ impl<B: Backend> Engine<B> {
             recent: Recent::default(),
             replayed: 0,
             waiting: 0,
+            ended: false,
         }
     }
 
@@ -106,6 +110,10 @@ impl<B: Backend> Engine<B> {
     /// [`ReplayError::Desync`] where replica and log differ; the replica is of no use any more then.
     pub fn feed(&mut self, records: &[Record]) -> Result<()> {
         for (record, run_on) in records.iter().zip(runs_on(records)) {
+            if self.ended {
+                self.replayed += 1;
+                continue;
+            }
             let Some(task) = self.tasks.get_mut(&record.head.tid) else {
                 return Err(self.desync(record, "a task that exists", "no such task"));
             };
@@ -121,6 +129,9 @@ impl<B: Backend> Engine<B> {
 
     /// Checks that nothing waits any more: to be called at the log's end.
     pub fn check_settled(&self) -> Result<()> {
+        if self.ended {
+            return Ok(());
+        }
         match self.tasks.iter().find_map(|(tid, task)| Some((*tid, task.waiting.len(), task.waiting.front()?))) {
             Some((tid, count, (record, _))) => {
                 Err(ReplayError::Stuck { tid, count, first: Short(&record.head).to_string() })
@@ -130,7 +141,7 @@ impl<B: Backend> Engine<B> {
     }
 
     fn retry(&mut self) -> Result<()> {
-        let mut moved = self.waiting > 0;
+        let mut moved = self.waiting > 0 && !self.ended;
         while std::mem::take(&mut moved) {
             let tids: Vec<u32> = self.tasks.iter().filter(|(_, task)| !task.waiting.is_empty()).map(|(tid, _)| *tid).collect();
             for tid in tids {
@@ -164,6 +175,9 @@ impl<B: Backend> Engine<B> {
         }
         self.recent.push(record.head);
         self.replayed += 1;
+        if self.ended {
+            return Ok(step);
+        }
         let pid = self.pid(record)?;
         if let Some(expect) = run_on
             && self.backend.at(pid) == At::User

@@ -108,7 +108,9 @@ impl<B: Backend> Engine<B> {
         let signal = (code & 0x7f) as i32;
         self.timers.forget(record.head.tid);
         if record.head.tid == 1 {
-            // With the first task the kernel ends all others of the namespace.
+            // With the first task the kernel ends all others of the namespace, and waits until they are reaped: our helper too.
+            self.last_pid.finish();
+            self.ended = true;
             let others: Vec<_> = self.live_tasks().filter(|(tid, _)| *tid != 1).map(|(_, pid)| pid).collect();
             for other in others {
                 self.backend.kill(other, libc::SIGKILL)?;
