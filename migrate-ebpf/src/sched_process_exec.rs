@@ -15,6 +15,8 @@ const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
 #[btf_tracepoint(function = "sched_process_exec")]
 fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     if let Some(slot) = started() {
+        #[cfg(feature = "log")]
+        aya_log_ebpf::debug!(&ctx, "slot {}: exec", slot);
         record(slot, ctx.arg::<*const u8>(0), ctx.arg(1));
     }
     0

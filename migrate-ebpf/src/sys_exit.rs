@@ -27,8 +27,21 @@ const NO_SELECT: u8 = 0xff;
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     if let Some(slot) = container::recording() {
         record(slot, ctx.arg::<*const u8>(0), ctx.arg(1));
+        #[cfg(feature = "log")]
+        tell_broken(&ctx, slot);
     }
     0
+}
+
+/// Says which call could not be recorded whole: the entry under construction is its last.
+#[cfg(feature = "log")]
+#[inline(always)]
+fn tell_broken(ctx: &BtfTracePointContext, slot: u32) {
+    let Some(entry) = emit::entry() else { return };
+    let head = unsafe { &(*entry).head };
+    if head.flags & (flags::FAULT | flags::TOO_LARGE) != 0 {
+        aya_log_ebpf::warn!(ctx, "slot {}: call {} of {} is not whole: flags {}", slot, head.nr, head.host_tid, head.flags);
+    }
 }
 
 #[inline(always)]

@@ -4,6 +4,8 @@
 //! [`crate::ring`] drains. [`gate`] holds execs and signals. [`mute`] silences a container's network.
 
 pub mod gate;
+#[cfg(feature = "probe-log")]
+mod log;
 pub mod mute;
 mod object;
 mod offsets;

@@ -96,6 +96,8 @@ impl Recorder {
         for name in PROGRAMS {
             program(&mut programs, name)?.load(name, &btf).map_err(program_error(name))?;
         }
+        #[cfg(feature = "probe-log")]
+        super::log::forward(&mut programs)?;
         fill_table(&mut programs)?;
         let ring = RingReader::new(take(&mut programs, "RING")?.fd().as_fd(), ring_bytes as usize)
             .map_err(ProbeError::io("mapping the ring"))?;
