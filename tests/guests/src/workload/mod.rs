@@ -1,1 +1,14 @@
-pub const GUESTS: &[crate::kit::Guest] = &[];
+//! Programs that run until they are told to stop (SIGTERM, SIGINT) or for a number of steps, to be moved while they run. What they
+//! print can be checked from outside: numbers without a gap or a repeat, and a last line that begins with `end`.
+
+mod inputs;
+mod prefork;
+mod until;
+
+use crate::kit::guest::{Family, Guest, Run};
+
+const fn guest(name: &'static str, run: Run) -> Guest {
+    Guest { name, family: Family::Workload, run }
+}
+
+pub const GUESTS: &[Guest] = &[guest("prefork", prefork::prefork), guest("inputs", inputs::inputs)];
