@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -73,50 +73,107 @@ impl Drop for Cgroup {
     }
 }
 
-/// Runs a guest in a cgroup, recorded or not.
-fn run(guest: &str, cgroup: &Cgroup) -> (i32, String) {
-    let output = Command::new("/proc/self/exe")
+/// Starts a guest in a cgroup, recorded or not.
+fn start(guest: &str, cgroup: &Cgroup) -> Child {
+    Command::new("/proc/self/exe")
         .env(guest::LAUNCH, format!("{guest}:{}", cgroup.0.display()))
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
-    (output.status.code().unwrap_or(-1), String::from_utf8(output.stdout).unwrap())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
-/// Runs a guest without recording it.
+/// What a guest printed, without recording it.
 pub fn run_unrecorded(guest: &str) -> String {
-    run(guest, &Cgroup::new()).1
+    let output = start(guest, &Cgroup::new()).wait_with_output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Records a guest from its first image to its end.
 pub fn record(guest: &str, ring_bytes: u32) -> Recording {
-    let recorder = Arc::new(Recorder::load(Options { ring_bytes, ..Options::default() }).unwrap());
-    let reader = Arc::clone(&recorder);
-    let fills = Arc::new(Mutex::new(Vec::new()));
-    let heard = Arc::clone(&fills);
-    let drain = Drain::start(
-        recorder.take_ring().unwrap(),
-        Box::new(move |slot| reader.counters(slot)),
-        Box::new(move |fill| heard.lock().unwrap().push(fill)),
-        DrainOptions::default(),
-    )
-    .unwrap();
-    let cgroup = Cgroup::new();
-    let slot = recorder.add(cgroup.id()).unwrap();
-    let batches = Arc::new(Mutex::new(VecDeque::<Batch>::new()));
-    let sink = Arc::clone(&batches);
-    drain.add_sink(slot, Box::new(move |batch| sink.lock().unwrap().push_back(batch))).unwrap();
-    let (exit_code, stdout) = run(guest, &cgroup);
-    recorder.remove(slot).unwrap();
-    let flushed = drain.flush(slot).unwrap();
-    let counters = recorder.counters(slot).unwrap();
-    assert_eq!(flushed, counters.seq, "nothing is numbered after the removal");
-    assert_eq!(recorder.missed_runs().unwrap(), 0);
+    Session::start(guest, ring_bytes).finish()
+}
 
+/// A guest that runs and is recorded.
+pub struct Session {
+    recorder: Arc<Recorder>,
+    drain: Drain,
+    cgroup: Cgroup,
+    slot: u32,
+    batches: Arc<Mutex<VecDeque<Batch>>>,
+    fills: Arc<Mutex<Vec<Fill>>>,
+    launcher: Child,
+}
+
+impl Session {
+    pub fn start(guest: &str, ring_bytes: u32) -> Self {
+        let recorder = Arc::new(Recorder::load(Options { ring_bytes, ..Options::default() }).unwrap());
+        let reader = Arc::clone(&recorder);
+        let fills = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&fills);
+        let drain = Drain::start(
+            recorder.take_ring().unwrap(),
+            Box::new(move |slot| reader.counters(slot)),
+            Box::new(move |fill| heard.lock().unwrap().push(fill)),
+            DrainOptions::default(),
+        )
+        .unwrap();
+        let cgroup = Cgroup::new();
+        let slot = recorder.add(cgroup.id()).unwrap();
+        let batches = Arc::new(Mutex::new(VecDeque::<Batch>::new()));
+        let sink = Arc::clone(&batches);
+        drain.add_sink(slot, Box::new(move |batch| sink.lock().unwrap().push_back(batch))).unwrap();
+        let launcher = start(guest, &cgroup);
+        Self { recorder, drain, cgroup, slot, batches, fills, launcher }
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.recorder.counters(self.slot).unwrap()
+    }
+
+    /// Freezes the guest, and takes out what it had done, without and with waiting for programs.
+    pub fn freeze_and_flush(&self) -> (u64, u64) {
+        fs::write(self.cgroup.0.join("cgroup.freeze"), "1").unwrap();
+        while !fs::read_to_string(self.cgroup.0.join("cgroup.events")).unwrap().contains("frozen 1") {
+            std::thread::yield_now();
+        }
+        let flushed = self.drain.flush_frozen(self.slot).unwrap();
+        (flushed, self.drain.flush(self.slot).unwrap())
+    }
+
+    pub fn thaw(&self) {
+        fs::write(self.cgroup.0.join("cgroup.freeze"), "0").unwrap();
+    }
+
+    pub fn kill(&self) {
+        fs::write(self.cgroup.0.join("cgroup.kill"), "1").unwrap();
+    }
+
+    /// Waits for the guest's end.
+    pub fn finish(self) -> Recording {
+        let output = self.launcher.wait_with_output().unwrap();
+        self.recorder.remove(self.slot).unwrap();
+        let flushed = self.drain.flush(self.slot).unwrap();
+        let counters = self.recorder.counters(self.slot).unwrap();
+        assert_eq!(flushed, counters.seq, "nothing is numbered after the removal");
+        assert_eq!(self.recorder.missed_runs().unwrap(), 0);
+        let (records, gap) = assemble(self.batches.lock().unwrap().drain(..));
+        Recording {
+            records,
+            gap,
+            counters,
+            stats: self.drain.stats(),
+            fills: self.fills.lock().unwrap().clone(),
+            exit_code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+        }
+    }
+}
+
+fn assemble(batches: impl Iterator<Item = Batch>) -> (Vec<Record>, Option<Event>) {
     let mut assembler = Assembler::new();
     let (mut records, mut gap) = (Vec::new(), None);
-    for batch in batches.lock().unwrap().drain(..) {
+    for batch in batches {
         assembler.feed(batch);
         while let Some(event) = next(&mut assembler) {
             match event {
@@ -125,8 +182,7 @@ pub fn record(guest: &str, ring_bytes: u32) -> Recording {
             }
         }
     }
-    let fills = fills.lock().unwrap().clone();
-    Recording { records, gap, counters, stats: drain.stats(), fills, exit_code, stdout }
+    (records, gap)
 }
 
 /// The next event; execs have no images here.

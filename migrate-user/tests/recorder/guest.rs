@@ -88,6 +88,8 @@ fn run(guest: &str) -> i32 {
         "scattered" => scattered(),
         "family" => return family(),
         "sleeper" => sleeper(),
+        "odd" => odd(),
+        "endless" => endless(3),
         "storm" => storm(8, 100_000),
         "measure" => measure(),
         _ => return 127,
@@ -237,6 +239,24 @@ fn sleeper() {
     call(libc::SYS_wait4, &[child as u64, 0, 0, 0]);
 }
 
+/// What no replica follows: a call through the 32-bit entry, and an exec that is not the leader's.
+fn odd() {
+    mark(0);
+    // SAFETY: getpid of the 32-bit numbers takes nothing and writes nothing. Some kernels end the process here.
+    unsafe {
+        std::arch::asm!("int 0x80", inlateout("rax") 20u64 => _, lateout("r8") _, lateout("r9") _, lateout("r10") _, lateout("r11") _);
+    }
+    mark(1);
+    let thread = std::thread::spawn(|| {
+        let exe = c"/bin/true";
+        // SAFETY: pointers of live strings and arrays; when it returns it has failed.
+        unsafe { libc::execve(exe.as_ptr(), [exe.as_ptr(), std::ptr::null()].as_ptr(), [std::ptr::null()].as_ptr()) }
+    });
+    // The process has become another before the thread ends.
+    let _ = thread.join();
+    exit(1);
+}
+
 /// Many tasks that make as many calls as they can.
 fn storm(tasks: u32, calls: u32) {
     for _ in 0..tasks {
@@ -251,6 +271,19 @@ fn storm(tasks: u32, calls: u32) {
     for _ in 0..tasks {
         call(libc::SYS_wait4, &[u64::MAX, 0, 0, 0]);
     }
+}
+
+/// Tasks that make calls until they are killed.
+fn endless(tasks: u32) {
+    for _ in 0..tasks {
+        // SAFETY: fork in a process with one thread.
+        if unsafe { libc::fork() } == 0 {
+            loop {
+                mark(0);
+            }
+        }
+    }
+    call(libc::SYS_wait4, &[u64::MAX, 0, 0, 0]);
 }
 
 /// Prints what calls cost, in ns.

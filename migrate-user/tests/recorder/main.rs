@@ -4,11 +4,11 @@
 mod container;
 mod guest;
 
-use container::{Recording, record, unable};
+use container::{Recording, Session, record, unable};
 use guest::MARK;
 use migrate::record::Record;
 use migrate::ring::{Event, Fill, GapReason};
-use migrate_common::record::{Class, Kind, flags};
+use migrate_common::record::{COMPAT_NR, Class, Kind, flags};
 
 const MEGABYTE: u32 = 1 << 20;
 
@@ -201,6 +201,17 @@ fn a_sleep_that_was_stopped_goes_on_as_the_call_that_it_was() {
 }
 
 #[test]
+fn what_no_replica_follows_is_told_apart() {
+    needs_bpf!();
+    let recording = record("odd", MEGABYTE).whole(0);
+    let call = marked(&recording)[0];
+    assert_eq!((call.head.nr, call.head.ret), (COMPAT_NR + 20, 1), "a call with a 32-bit number has none of ours");
+    let execs: Vec<_> = recording.records.iter().filter(|record| record.head.kind == Kind::Exec as u8).collect();
+    let told: Vec<_> = execs.iter().map(|exec| (exec.head.tid, exec.head.args[1])).collect();
+    assert_eq!(told, [(1, 0), (1, 1)], "the second was made by another thread than the leader");
+}
+
+#[test]
 fn tasks_on_all_cpus_make_one_log_without_a_hole() {
     needs_bpf!();
     let recording = record("storm", 64 * MEGABYTE).whole(0);
@@ -212,6 +223,25 @@ fn tasks_on_all_cpus_make_one_log_without_a_hole() {
     }
     assert_eq!(next.values().copied().collect::<Vec<_>>(), vec![100_000; 8]);
     println!("{:?}", recording.stats);
+}
+
+#[test]
+fn what_a_frozen_container_had_done_can_be_taken_out_whole_without_waiting() {
+    needs_bpf!();
+    let session = Session::start("endless", 64 * MEGABYTE);
+    let mut seen = 0;
+    for _ in 0..10 {
+        while session.counters().seq < seen + 1000 {
+            std::thread::yield_now();
+        }
+        let (at_once, after_a_wait) = session.freeze_and_flush();
+        seen = session.counters().seq;
+        assert_eq!((at_once, after_a_wait), (seen, seen));
+        session.thaw();
+    }
+    session.kill();
+    let recording = session.finish();
+    assert_eq!((&recording.gap, recording.records.len() as u64), (&None, recording.counters.seq), "{:?}", recording.stats);
 }
 
 #[test]
