@@ -2,7 +2,7 @@
 
 use std::ptr::null_mut;
 
-use crate::kit::clock::{MS_NS, ns, now, us};
+use crate::kit::clock::{MS_NS, now, ns, us};
 use crate::kit::{Chain, Result, zero};
 
 /// Every clock of the kernel. The alarm clocks only exist on machines with a real time clock.
@@ -93,7 +93,10 @@ pub fn gettimeofday(chain: &mut Chain) -> Result {
         sys!(gettimeofday(&raw mut first, null_mut()))?;
         raw!(SYS_gettimeofday, &raw mut second, zone.as_mut_ptr())?;
         let after = now(libc::CLOCK_REALTIME)?;
-        check!(before / 1000 <= us(&first) && us(&first) <= us(&second) && us(&second) <= after / 1000, "gettimeofday is outside");
+        check!(
+            before / 1000 <= us(&first) && us(&first) <= us(&second) && us(&second) <= after / 1000,
+            "gettimeofday is outside"
+        );
         let mut stored = 0i64;
         let seconds = plain!(time(null_mut()));
         let again = raw!(SYS_time, &raw mut stored)?;

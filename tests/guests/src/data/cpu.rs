@@ -22,7 +22,15 @@ fn burn(used_ns: i64) -> Result<u64> {
 fn usage(who: i32, chain: &mut Chain) -> Result<i64> {
     let mut usage: libc::rusage = zero();
     sys!(getrusage(who, &raw mut usage))?;
-    for value in [usage.ru_maxrss, usage.ru_minflt, usage.ru_majflt, usage.ru_nvcsw, usage.ru_nivcsw, us(&usage.ru_utime), us(&usage.ru_stime)] {
+    for value in [
+        usage.ru_maxrss,
+        usage.ru_minflt,
+        usage.ru_majflt,
+        usage.ru_nvcsw,
+        usage.ru_nivcsw,
+        us(&usage.ru_utime),
+        us(&usage.ru_stime),
+    ] {
         chain.num(value);
     }
     Ok(us(&usage.ru_utime) + us(&usage.ru_stime))
@@ -64,7 +72,9 @@ pub fn cpu_number(chain: &mut Chain) -> Result {
         chain.num(sys!(sched_getcpu())?);
         sys!(sched_yield())?;
     }
-    for name in [libc::_SC_NPROCESSORS_ONLN, libc::_SC_NPROCESSORS_CONF, libc::_SC_PAGESIZE, libc::_SC_CLK_TCK, libc::_SC_OPEN_MAX] {
+    for name in
+        [libc::_SC_NPROCESSORS_ONLN, libc::_SC_NPROCESSORS_CONF, libc::_SC_PAGESIZE, libc::_SC_CLK_TCK, libc::_SC_OPEN_MAX]
+    {
         let value = sys!(sysconf(name))?;
         check!(value > 0, "sysconf({name}) is {value}");
         chain.num(value);

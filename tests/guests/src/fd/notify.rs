@@ -93,7 +93,11 @@ pub fn tree(chain: &mut Chain) -> Result {
     join(pid)?;
     for (number, three) in events.chunks(3).enumerate() {
         let found: Vec<_> = three.iter().map(|event| (event.watch, event.mask)).collect();
-        check_eq!(found, [(left, libc::IN_CREATE), (left, libc::IN_MOVED_FROM), (right, libc::IN_MOVED_TO)], "events of {number}");
+        check_eq!(
+            found,
+            [(left, libc::IN_CREATE), (left, libc::IN_MOVED_FROM), (right, libc::IN_MOVED_TO)],
+            "events of {number}"
+        );
         check!(three.iter().all(|event| event.name == number.to_string()), "names of {number}");
     }
     fd::close(notify)

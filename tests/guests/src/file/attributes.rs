@@ -29,7 +29,11 @@ pub fn stat(chain: &mut Chain) -> Result {
     raw!(SYS_lstat, c"link".as_ptr(), &raw mut *link)?;
     sys!(fstatat(file, c"".as_ptr(), &raw mut *at, libc::AT_EMPTY_PATH))?;
     for other in [&*by_name, &*by_link, &*by_number, &*at] {
-        check_eq!((other.st_ino, other.st_size, other.st_mtime_nsec), (by_fd.st_ino, size as i64, by_fd.st_mtime_nsec), "the file");
+        check_eq!(
+            (other.st_ino, other.st_size, other.st_mtime_nsec),
+            (by_fd.st_ino, size as i64, by_fd.st_mtime_nsec),
+            "the file"
+        );
     }
     check_eq!((link.st_mode & libc::S_IFMT, link.st_size), (libc::S_IFLNK, 4), "the link");
     check!((now(libc::CLOCK_REALTIME)? / SECOND_NS - by_fd.st_mtime).abs() <= 5, "modified at {}", by_fd.st_mtime);

@@ -78,7 +78,8 @@ pub fn descriptors(chain: &mut Chain) -> Result {
 
 /// Files about the whole machine, in small reads at offsets.
 pub fn system(chain: &mut Chain) -> Result {
-    for path in ["/proc/uptime", "/proc/loadavg", "/proc/meminfo", "/proc/stat", "/proc/cpuinfo", "/proc/version", "/proc/mounts"] {
+    for path in ["/proc/uptime", "/proc/loadavg", "/proc/meminfo", "/proc/stat", "/proc/cpuinfo", "/proc/version", "/proc/mounts"]
+    {
         let Ok(file) = fd::open(&fd::c(path), libc::O_RDONLY) else {
             unsupported(path)?;
             continue;

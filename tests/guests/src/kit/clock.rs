@@ -47,7 +47,8 @@ pub fn monotonic() -> Result<i64> {
 pub fn sleep_ms(ms: i64) -> Result {
     let until = timespec(monotonic()? + ms * MS_NS);
     // It returns its error instead of setting errno.
-    while plain!(clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const until, std::ptr::null_mut())) == libc::EINTR {
-    }
+    while plain!(clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const until, std::ptr::null_mut()))
+        == libc::EINTR
+    {}
     Ok(())
 }

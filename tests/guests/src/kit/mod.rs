@@ -13,7 +13,7 @@ pub mod signal;
 
 pub use chain::{Chain, unsupported};
 pub use dir::WorkDir;
-pub use guest::{Family, Guest};
+pub use guest::Guest;
 pub use plain::zero;
 
 /// What a guest's function returns: an error is the message of a check that failed.

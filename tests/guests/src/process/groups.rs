@@ -67,7 +67,8 @@ pub fn sessions(chain: &mut Chain) -> Result {
         kill(0, libc::SIGUSR1)?;
         check_eq!(signal::count(), 1, "signals");
         // No terminal: none can be opened.
-        fails!(ENXIO, open(c"/dev/tty".as_ptr(), libc::O_RDWR)).or_else(|_| fails!(ENOENT, open(c"/dev/tty".as_ptr(), libc::O_RDWR)))?;
+        fails!(ENXIO, open(c"/dev/tty".as_ptr(), libc::O_RDWR))
+            .or_else(|_| fails!(ENOENT, open(c"/dev/tty".as_ptr(), libc::O_RDWR)))?;
         Ok(0)
     })?;
     join(child)?;

@@ -86,7 +86,8 @@ pub fn posix_spawn(chain: &mut Chain) -> Result {
     chain.text(&text);
     check_eq!(output.stderr, b"to standard error\n", "standard error");
 
-    let mut child = Command::new(program).args(["@invert"]).stdin(Stdio::piped()).stdout(Stdio::piped()).current_dir("/").spawn()?;
+    let mut child =
+        Command::new(program).args(["@invert"]).stdin(Stdio::piped()).stdout(Stdio::piped()).current_dir("/").spawn()?;
     let data = chain.data(10_000);
     if let Some(input) = child.stdin.as_mut() {
         input.write_all(&data)?;

@@ -60,8 +60,10 @@ pub fn info(chain: &mut Chain) -> Result {
 /// Children die by every signal that ends a process, by `abort`, and by a fault; the status says which.
 pub fn deaths(chain: &mut Chain) -> Result {
     no_core()?;
-    let deadly = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGABRT, libc::SIGKILL, libc::SIGUSR1, libc::SIGSEGV, libc::SIGUSR2];
-    let others = [libc::SIGALRM, libc::SIGTERM, libc::SIGSTKFLT, libc::SIGXCPU, libc::SIGVTALRM, libc::SIGSYS, libc::SIGRTMIN() + 9];
+    let deadly =
+        [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGABRT, libc::SIGKILL, libc::SIGUSR1, libc::SIGSEGV, libc::SIGUSR2];
+    let others =
+        [libc::SIGALRM, libc::SIGTERM, libc::SIGSTKFLT, libc::SIGXCPU, libc::SIGVTALRM, libc::SIGSYS, libc::SIGRTMIN() + 9];
     for number in deadly.into_iter().chain(others) {
         let child = fork(|| {
             if number != libc::SIGKILL {

@@ -4,8 +4,8 @@ use std::arch::asm;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::kit::signal::note;
 use crate::kit::process::Pester;
+use crate::kit::signal::note;
 use crate::kit::{Chain, Result, signal};
 
 /// Where [`recover`] goes on: set right before the instruction that may fault.

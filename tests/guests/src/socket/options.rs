@@ -34,7 +34,9 @@ pub fn sockopt(chain: &mut Chain) -> Result {
         check!(get(near, level, option)? != 0, "option {option} is not on");
     }
     set(near, libc::IPPROTO_TCP, libc::TCP_CORK, 0)?;
-    for (option, value) in [(libc::TCP_KEEPIDLE, 33), (libc::TCP_KEEPINTVL, 7), (libc::TCP_KEEPCNT, 5), (libc::TCP_USER_TIMEOUT, 4321)] {
+    for (option, value) in
+        [(libc::TCP_KEEPIDLE, 33), (libc::TCP_KEEPINTVL, 7), (libc::TCP_KEEPCNT, 5), (libc::TCP_USER_TIMEOUT, 4321)]
+    {
         set(near, libc::IPPROTO_TCP, option, value)?;
         check_eq!(get(near, libc::IPPROTO_TCP, option)?, value, "option {option}");
     }

@@ -122,7 +122,11 @@ pub fn shutdown(chain: &mut Chain) -> Result {
     sys!(shutdown(near, libc::SHUT_WR))?;
     fails!(EPIPE, send(near, question.as_ptr().cast(), 1, libc::MSG_NOSIGNAL))?;
     check_eq!(fd::read_to_end(far)?, question, "bytes before the end");
-    check_eq!(fd::poll_one(far, libc::POLLIN | libc::POLLRDHUP, 0)?, libc::POLLIN | libc::POLLRDHUP, "events of a half-closed one");
+    check_eq!(
+        fd::poll_one(far, libc::POLLIN | libc::POLLRDHUP, 0)?,
+        libc::POLLIN | libc::POLLRDHUP,
+        "events of a half-closed one"
+    );
     fd::write_all(far, b"answer after the end")?;
     check_eq!(fd::read_exact(near, 20)?, b"answer after the end", "the other direction");
     sys!(shutdown(far, libc::SHUT_RDWR))?;

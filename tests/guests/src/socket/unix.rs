@@ -91,7 +91,8 @@ pub fn datagram(chain: &mut Chain) -> Result {
         let mut bytes = vec![0; 30_000];
         let mut from: libc::sockaddr_un = zero();
         let mut from_len = socklen::<libc::sockaddr_un>();
-        let got = sys!(recvfrom(two, bytes.as_mut_ptr().cast(), bytes.len(), 0, (&raw mut from).cast(), &raw mut from_len))? as usize;
+        let got =
+            sys!(recvfrom(two, bytes.as_mut_ptr().cast(), bytes.len(), 0, (&raw mut from).cast(), &raw mut from_len))? as usize;
         check_eq!(bytes[..got], data, "datagram");
         check_eq!((from_len, from.sun_path[..4].to_vec()), (6, unix(b"one").0.sun_path[..4].to_vec()), "sender");
         chain.bytes(&bytes[..got]);

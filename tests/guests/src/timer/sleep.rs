@@ -2,7 +2,7 @@
 
 use std::ptr::null_mut;
 
-use crate::kit::clock::{MS_NS, monotonic, ns, now, timespec};
+use crate::kit::clock::{MS_NS, monotonic, now, ns, timespec};
 use crate::kit::process::Pester;
 use crate::kit::{Chain, Result, signal, zero};
 

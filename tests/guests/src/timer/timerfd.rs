@@ -2,7 +2,7 @@
 
 use std::ptr::null_mut;
 
-use crate::kit::clock::{MS_NS, monotonic, ns, now, sleep_ms, timespec};
+use crate::kit::clock::{MS_NS, monotonic, now, ns, sleep_ms, timespec};
 use crate::kit::{Chain, Result, fd, zero};
 
 fn times(first: i64, every: i64) -> libc::itimerspec {

@@ -1,7 +1,7 @@
 //! Clocks and sleeps.
 
 use crate::kit::call::errno;
-use crate::kit::clock::{MS_NS, monotonic, ns, now, timespec, timeval, us};
+use crate::kit::clock::{MS_NS, monotonic, now, ns, timespec, timeval, us};
 use crate::kit::{Chain, Result, zero};
 
 /// Clocks that go on, never back, even on another host.

@@ -60,7 +60,13 @@ impl Me {
             users: [plain!(getuid()), plain!(geteuid()), plain!(getgid()), plain!(getegid())],
             host: names.nodename.iter().map(|&byte| byte as u8).collect(),
             // Number, name, and behind the state parent, group and session.
-            stat: stat.split_whitespace().take(6).enumerate().filter(|(at, _)| *at != 2).map(|(_, word)| word.to_owned()).collect(),
+            stat: stat
+                .split_whitespace()
+                .take(6)
+                .enumerate()
+                .filter(|(at, _)| *at != 2)
+                .map(|(_, word)| word.to_owned())
+                .collect(),
         })
     }
 

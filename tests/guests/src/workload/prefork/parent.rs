@@ -123,7 +123,8 @@ impl Parent<'_> {
                 // After a pause the jobs go on at the usual rate; nothing is made up for.
                 tick = (tick + TICK_NS).max(now);
             }
-            if let Some(child) = self.children.iter().find(|child| child.job.is_some_and(|(_, since)| now - since > PATIENCE_NS)) {
+            if let Some(child) = self.children.iter().find(|child| child.job.is_some_and(|(_, since)| now - since > PATIENCE_NS))
+            {
                 anyhow::bail!("child {} owes an answer: {child:?}", child.pid);
             }
         }
