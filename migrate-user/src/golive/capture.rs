@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 
+use rustix::fs::OFlags;
+
 use super::descriptors::{Shared, TableError, Tables};
 use super::signals::pending_masks;
 use super::{
@@ -10,7 +12,7 @@ use super::{
     eventfd, file, pipe, tcp, timerfd, udp, unix,
 };
 use crate::sys::enter_netns;
-use crate::sys::sock_diag::{self, Diag, TcpState};
+use crate::sys::sock_diag::{self, Diag};
 use crate::sys::sockopt;
 
 /// Captures the kernel objects of `tasks`, which are all processes of one container.
@@ -26,7 +28,7 @@ pub fn capture(tasks: &[SourceTask]) -> Result<Snapshot, CaptureError> {
     let task_error = |step| move |source| CaptureError::Task { task: first.ns_tid, step, source };
     let clocks = Clocks::of(first.host_pid).map_err(task_error("reading clocks"))?;
     let network = Network::look(&tables, first).map_err(task_error("asking about sockets"))?;
-    let mut losses = Losses { undrained_connections: network.undrained, ..Losses::default() };
+    let mut losses = Losses::default();
 
     let mut pipes = PipeTable::default();
     let mut files = Vec::with_capacity(tables.files.len());
@@ -108,8 +110,6 @@ struct Network {
     files: HashMap<u64, usize>,
     listeners: HashMap<u64, sock_diag::TcpSocket>,
     unix: HashMap<u64, sock_diag::UnixSocket>,
-    /// Closed connections that have not delivered everything.
-    undrained: u32,
 }
 
 impl Network {
@@ -119,9 +119,7 @@ impl Network {
             return Ok(Self::default());
         }
         let diag = Diag::open_in(enter_netns::of(task.host_pid)?)?;
-        let orphans = diag.tcp(&[TcpState::FinWait1, TcpState::Closing, TcpState::LastAck])?;
-        let undrained = orphans.iter().filter(|socket| socket.inode == 0).count() as u32;
-        Ok(Self { files, listeners: tcp::listeners(&diag)?, unix: unix::diagnose(&diag)?, undrained })
+        Ok(Self { files, listeners: tcp::listeners(&diag)?, unix: unix::diagnose(&diag)? })
     }
 }
 
@@ -139,15 +137,16 @@ impl PipeTable {
         if let Some(index) = self.by_object.get(&object) {
             return Ok(*index);
         }
-        let mut reader = None;
+        let (mut reader, mut packets) = (None, false);
         for end in tables.files.iter().filter(|end| end.object == object) {
-            if file::is_readable(end.held.as_fd())? {
+            let flags = file::flags(end.held.as_fd())?;
+            packets |= flags.contains(OFlags::DIRECT);
+            if reader.is_none() && flags.intersection(OFlags::ACCMODE) != OFlags::WRONLY {
                 reader = Some(end.held.as_fd());
-                break;
             }
         }
         let contents = match reader {
-            Some(reader) => pipe::capture(reader)?,
+            Some(reader) => pipe::capture(reader, packets)?,
             None => pipe::capture_unread(tables.files[file].held.as_fd())?,
         };
         let index = self.contents.len() as u32;

@@ -20,14 +20,6 @@ pub(super) fn flags(fd: BorrowedFd<'_>) -> Result<OFlags, Obstacle> {
     fcntl_getfl(fd).during("reading flags")
 }
 
-/// Can the open file be read from?
-///
-/// # Errors
-/// A failing fcntl.
-pub(super) fn is_readable(fd: BorrowedFd<'_>) -> Result<bool, Obstacle> {
-    Ok(flags(fd)?.intersection(OFlags::ACCMODE) != OFlags::WRONLY)
-}
-
 /// Makes the changeable flags those of the source; says whether they were not.
 ///
 /// # Errors

@@ -10,87 +10,78 @@ use super::error::During;
 use crate::sys::sockopt::{self, Linger};
 
 const SO_BUF_LOCK: i32 = 72;
-const SO_PREFER_BUSY_POLL: i32 = 69;
 const TCP_INQ: i32 = 36;
 const TCP_NOTSENT_LOWAT: i32 = 25;
 const IPV6_FREEBIND: i32 = 78;
 const NAME_BYTES: usize = 16;
 
-/// Which sockets have an option.
+/// What a socket is, as far as its options go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
-    Tcp4,
-    Tcp6,
-    Udp4,
-    Udp6,
-    Unix,
+pub(super) struct Family {
+    /// One of the bits below.
+    pub(super) kind: u8,
+    pub(super) v6: bool,
 }
 
+/// A TCP socket that does not listen.
+pub(super) const STREAM: u8 = 1;
+pub(super) const LISTENER: u8 = 2;
+pub(super) const UDP: u8 = 4;
+pub(super) const UNIX: u8 = 8;
+const TCP: u8 = STREAM | LISTENER;
+const INET: u8 = TCP | UDP;
+
 impl Family {
-    const fn has(self, level: i32) -> bool {
-        match level {
-            libc::IPPROTO_TCP => matches!(self, Self::Tcp4 | Self::Tcp6),
-            // A dual-stack socket has the IPv4 options too: they hold for IPv4-mapped peers.
-            libc::IPPROTO_IP => !matches!(self, Self::Unix),
-            libc::IPPROTO_IPV6 => matches!(self, Self::Tcp6 | Self::Udp6),
-            _ => true,
-        }
+    const fn has(self, level: i32, kinds: u8) -> bool {
+        // A dual-stack socket has the IPv4 options too: they hold for IPv4-mapped peers.
+        kinds & self.kind != 0 && (level != libc::IPPROTO_IPV6 || self.v6)
     }
 }
 
-/// Options whose value is an int, in the order in which they are set.
+/// Options whose value is an int, and which sockets have them, in the order in which they are set.
 ///
 /// Not here: what the kernel decides by itself (`TCP_QUICKACK` swings with the traffic), what needs an unbound socket and is therefore
 /// in place by replay (`IPV6_V6ONLY`), what only reads (`SO_ERROR`).
-const INTS: [(i32, i32); 47] = [
-    (libc::SOL_SOCKET, libc::SO_REUSEADDR),
-    (libc::SOL_SOCKET, libc::SO_REUSEPORT),
-    (libc::SOL_SOCKET, libc::SO_KEEPALIVE),
-    (libc::SOL_SOCKET, libc::SO_OOBINLINE),
-    (libc::SOL_SOCKET, libc::SO_BROADCAST),
-    (libc::SOL_SOCKET, libc::SO_DONTROUTE),
-    (libc::SOL_SOCKET, libc::SO_MARK),
-    (libc::SOL_SOCKET, libc::SO_RCVLOWAT),
-    (libc::SOL_SOCKET, libc::SO_PASSCRED),
-    (libc::SOL_SOCKET, libc::SO_PASSSEC),
-    (libc::SOL_SOCKET, libc::SO_TIMESTAMP),
-    (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS),
-    (libc::SOL_SOCKET, libc::SO_RXQ_OVFL),
-    (libc::SOL_SOCKET, libc::SO_ZEROCOPY),
-    (libc::SOL_SOCKET, libc::SO_BUSY_POLL),
-    (libc::SOL_SOCKET, SO_PREFER_BUSY_POLL),
-    (libc::SOL_SOCKET, libc::SO_NOFCS),
-    (libc::IPPROTO_IP, libc::IP_TOS),
-    (libc::IPPROTO_IP, libc::IP_TTL),
-    (libc::IPPROTO_IP, libc::IP_RECVERR),
-    (libc::IPPROTO_IP, libc::IP_PKTINFO),
-    (libc::IPPROTO_IP, libc::IP_RECVTTL),
-    (libc::IPPROTO_IP, libc::IP_RECVTOS),
-    (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
-    (libc::IPPROTO_IP, libc::IP_FREEBIND),
-    (libc::IPPROTO_IP, libc::IP_TRANSPARENT),
-    (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT),
-    (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
-    // Behind what sets it too, the type of service.
-    (libc::SOL_SOCKET, libc::SO_PRIORITY),
-    (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
-    (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
-    (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
-    (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
-    (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
-    (libc::IPPROTO_IPV6, IPV6_FREEBIND),
-    (libc::IPPROTO_TCP, libc::TCP_NODELAY),
-    (libc::IPPROTO_TCP, libc::TCP_CORK),
-    (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
-    (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL),
-    (libc::IPPROTO_TCP, libc::TCP_KEEPCNT),
-    (libc::IPPROTO_TCP, libc::TCP_SYNCNT),
-    (libc::IPPROTO_TCP, libc::TCP_LINGER2),
-    (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT),
-    (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT),
-    (libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT),
-    (libc::IPPROTO_TCP, TCP_INQ),
-    (libc::IPPROTO_TCP, libc::TCP_FASTOPEN),
+const INTS: [(i32, i32, u8); 38] = [
+    (libc::SOL_SOCKET, libc::SO_REUSEADDR, INET),
+    (libc::SOL_SOCKET, libc::SO_REUSEPORT, INET),
+    (libc::SOL_SOCKET, libc::SO_KEEPALIVE, TCP),
+    (libc::SOL_SOCKET, libc::SO_OOBINLINE, TCP),
+    (libc::SOL_SOCKET, libc::SO_BROADCAST, UDP),
+    (libc::SOL_SOCKET, libc::SO_MARK, INET),
+    (libc::SOL_SOCKET, libc::SO_RCVLOWAT, TCP | UNIX),
+    (libc::SOL_SOCKET, libc::SO_PASSCRED, UNIX),
+    (libc::SOL_SOCKET, libc::SO_TIMESTAMP, UDP | UNIX),
+    (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, UDP | UNIX),
+    (libc::SOL_SOCKET, libc::SO_RXQ_OVFL, UDP),
+    (libc::SOL_SOCKET, libc::SO_ZEROCOPY, STREAM | UDP),
+    (libc::IPPROTO_IP, libc::IP_TOS, INET),
+    (libc::IPPROTO_IP, libc::IP_TTL, INET),
+    (libc::IPPROTO_IP, libc::IP_FREEBIND, INET),
+    (libc::IPPROTO_IP, libc::IP_TRANSPARENT, LISTENER | UDP),
+    (libc::IPPROTO_IP, libc::IP_RECVERR, UDP),
+    (libc::IPPROTO_IP, libc::IP_PKTINFO, UDP),
+    (libc::IPPROTO_IP, libc::IP_RECVTTL, UDP),
+    (libc::IPPROTO_IP, libc::IP_RECVTOS, UDP),
+    (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, INET),
+    (libc::IPPROTO_IPV6, libc::IPV6_TCLASS, INET),
+    // Behind the type of service, which sets it too.
+    (libc::SOL_SOCKET, libc::SO_PRIORITY, INET),
+    (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, INET),
+    (libc::IPPROTO_IPV6, IPV6_FREEBIND, INET),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, UDP),
+    (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, INET),
+    (libc::IPPROTO_TCP, libc::TCP_NODELAY, TCP),
+    (libc::IPPROTO_TCP, libc::TCP_CORK, STREAM),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, TCP),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, TCP),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPCNT, TCP),
+    (libc::IPPROTO_TCP, libc::TCP_LINGER2, TCP),
+    (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, LISTENER),
+    (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, TCP),
+    (libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT, TCP),
+    (libc::IPPROTO_TCP, TCP_INQ, STREAM),
+    (libc::IPPROTO_TCP, libc::TCP_FASTOPEN, LISTENER),
 ];
 
 /// Buffer sizes, and whether the program chose them or the kernel may tune them.
@@ -126,8 +117,8 @@ impl SocketOptions {
     /// A failing getsockopt, other than for options that the kernel lacks.
     pub(super) fn capture(fd: BorrowedFd<'_>, family: Family) -> Result<Self, Obstacle> {
         let mut ints = Vec::with_capacity(INTS.len());
-        for (level, name) in INTS {
-            if !family.has(level) {
+        for (level, name, kinds) in INTS {
+            if !family.has(level, kinds) {
                 continue;
             }
             match sockopt::get(fd, level, name) {
@@ -137,14 +128,14 @@ impl SocketOptions {
             }
         }
         let linger: Linger = sockopt::get(fd, libc::SOL_SOCKET, libc::SO_LINGER).during("reading SO_LINGER")?;
-        let tcp = family.has(libc::IPPROTO_TCP);
+        let tcp = family.kind & TCP != 0;
         Ok(Self {
             buffers: Buffers::capture(fd)?,
             ints,
             linger: (linger.on != 0).then_some(linger.seconds),
             timeouts: timeouts(fd)?,
             congestion: if tcp { name(fd, libc::IPPROTO_TCP, libc::TCP_CONGESTION)? } else { String::new() },
-            interface: if family == Family::Unix { String::new() } else { name(fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE)? },
+            interface: if family.kind == UNIX { String::new() } else { name(fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE)? },
         })
     }
 

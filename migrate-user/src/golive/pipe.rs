@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, tee};
 use serde::{Deserialize, Serialize};
 
@@ -18,18 +18,21 @@ use crate::sys::sockopt;
 pub struct PipeContents {
     /// In bytes.
     pub capacity: u32,
-    /// What a reader would get next, cut where a read would stop (one piece unless the writers use `O_DIRECT`).
+    /// Do writes stay apart (`O_DIRECT`)?
+    pub packets: bool,
+    /// What a reader would get next, cut where a read would stop (one piece unless writes stay apart).
     ///
     /// `None` when no task of the container can read it: what is inside belongs to somebody else, such as what collects
     /// the container's output, and replay has written the same to its counterpart.
     pub pieces: Option<Vec<Bytes>>,
 }
 
-/// Reads a pipe without taking anything: `tee` lets a scratch pipe share its pages. `reader` is a read end of it.
+/// Reads a pipe without taking anything: `tee` lets a scratch pipe share its pages. `reader` is a read end of it; `packets` says
+/// whether any end has `O_DIRECT` set.
 ///
 /// # Errors
 /// A failing call, or contents that change meanwhile.
-pub(super) fn capture(reader: BorrowedFd<'_>) -> Result<PipeContents, Obstacle> {
+pub(super) fn capture(reader: BorrowedFd<'_>, packets: bool) -> Result<PipeContents, Obstacle> {
     let capacity = fcntl_getpipe_size(reader).during("reading a pipe's capacity")?;
     let inside = sockopt::ioctl_int(reader, libc::FIONREAD).during("counting a pipe's bytes")? as usize;
     let mut pieces = Vec::new();
@@ -51,7 +54,8 @@ pub(super) fn capture(reader: BorrowedFd<'_>) -> Result<PipeContents, Obstacle> 
             pieces.push(Bytes(buffer[..got].to_vec()));
         }
     }
-    Ok(PipeContents { capacity: capacity as u32, pieces: Some(pieces) })
+    let packets = packets || pieces.len() > 1;
+    Ok(PipeContents { capacity: capacity as u32, packets, pieces: Some(pieces) })
 }
 
 /// The state of a pipe that the container only writes to.
@@ -59,7 +63,8 @@ pub(super) fn capture(reader: BorrowedFd<'_>) -> Result<PipeContents, Obstacle> 
 /// # Errors
 /// A failing fcntl.
 pub(super) fn capture_unread(writer: BorrowedFd<'_>) -> Result<PipeContents, Obstacle> {
-    Ok(PipeContents { capacity: fcntl_getpipe_size(writer).during("reading a pipe's capacity")? as u32, pieces: None })
+    let capacity = fcntl_getpipe_size(writer).during("reading a pipe's capacity")? as u32;
+    Ok(PipeContents { capacity, packets: false, pieces: None })
 }
 
 /// Empties the replica's pipe and fills it with the source's bytes; returns how many.
@@ -86,8 +91,11 @@ pub(super) fn restore(task: Task, fd: RawFd, held: BorrowedFd<'_>, wanted: &Pipe
     if pieces.is_empty() {
         return Ok(0);
     }
-    let packets = if pieces.len() > 1 { OFlags::DIRECT } else { OFlags::empty() };
-    let mut writer = open(OpenOptions::new().write(true), OFlags::NONBLOCK | packets).during("opening a pipe for writing")?;
+    let mut writer = open(OpenOptions::new().write(true), OFlags::NONBLOCK).during("opening a pipe for writing")?;
+    if wanted.packets {
+        // Not possible while opening.
+        fcntl_setfl(&writer, OFlags::NONBLOCK | OFlags::DIRECT).during("keeping packets apart")?;
+    }
     for piece in pieces {
         writer.write_all(piece).during("filling a pipe")?;
     }

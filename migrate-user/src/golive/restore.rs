@@ -97,11 +97,11 @@ pub fn restore(tasks: &[TargetTask], snapshot: &Snapshot) -> Result<Restored, Re
         held: Vec::new(),
     };
     // Sockets' shutdowns come behind all queues, and epoll, which looks at everything, comes last.
-    for index in 0..snapshot.files.len() {
-        filling.fill(index).map_err(|obstacle| RestoreError::of(&tables, found[index], obstacle))?;
+    for (wanted, &mine) in snapshot.files.iter().zip(&found) {
+        filling.fill(wanted, mine).map_err(|obstacle| RestoreError::of(&tables, mine, obstacle))?;
     }
-    for index in 0..snapshot.files.len() {
-        filling.shut_down(index).map_err(|obstacle| RestoreError::of(&tables, found[index], obstacle))?;
+    for (wanted, &mine) in snapshot.files.iter().zip(&found) {
+        filling.shut_down(wanted, mine).map_err(|obstacle| RestoreError::of(&tables, mine, obstacle))?;
     }
     filling.watch()?;
     let Filling { report, held, network, .. } = filling;
@@ -211,10 +211,8 @@ struct Filling<'a> {
 }
 
 impl Filling<'_> {
-    fn fill(&mut self, index: usize) -> Result<(), Obstacle> {
+    fn fill(&mut self, wanted: &OpenFile, mine: usize) -> Result<(), Obstacle> {
         let (snapshot, tables) = (self.snapshot, self.tables);
-        let wanted = &snapshot.files[index];
-        let mine = self.found[index];
         let (task, fd) = tables.owner(mine);
         let Shared { held, object, .. } = &tables.files[mine];
         let held = held.as_fd();
@@ -272,9 +270,9 @@ impl Filling<'_> {
         Ok(())
     }
 
-    fn shut_down(&self, index: usize) -> Result<(), Obstacle> {
-        let FileState::Unix(socket) = &self.snapshot.files[index].state else { return Ok(()) };
-        let Shared { held, object, .. } = &self.tables.files[self.found[index]];
+    fn shut_down(&self, wanted: &OpenFile, mine: usize) -> Result<(), Obstacle> {
+        let FileState::Unix(socket) = &wanted.state else { return Ok(()) };
+        let Shared { held, object, .. } = &self.tables.files[mine];
         unix::restore_shutdown(held.as_fd(), socket, &self.diagnosed(object.1)?)
     }
 

@@ -88,7 +88,8 @@ pub enum FileState {
 pub struct Losses {
     /// Connections that nobody had accepted yet; their clients see a reset or a time-out.
     pub unaccepted_connections: u32,
-    /// Closed connections with bytes or a FIN that the peer had not acknowledged.
+    /// Closed connections with bytes or a FIN that the peer had not acknowledged. Filled in by the caller, who waited for them
+    /// before the freeze ([`wait_orphans_drained`](crate::sys::sock_diag::wait_orphans_drained)): counting takes milliseconds.
     pub undrained_connections: u32,
     /// Datagrams in UDP and netlink sockets' queues.
     pub datagrams: u32,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Obstacle;
 use super::error::During;
-use super::options::{Family, SocketOptions};
+use super::options::{self, Family, SocketOptions};
 use super::unix::PeekFromStart;
 use crate::sys::{poll, sockaddr};
 
@@ -24,10 +24,6 @@ pub struct UdpSocket {
     pub options: SocketOptions,
 }
 
-fn family(local_is_v6: bool) -> Family {
-    if local_is_v6 { Family::Udp6 } else { Family::Udp4 }
-}
-
 /// Reads addresses and options, and counts the datagrams that will be lost.
 ///
 /// # Errors
@@ -35,7 +31,7 @@ fn family(local_is_v6: bool) -> Family {
 pub(super) fn capture(fd: BorrowedFd<'_>, v6: bool) -> Result<(UdpSocket, u32), Obstacle> {
     let local = sockaddr::local(fd).during("reading the local address")?;
     let peer = sockaddr::peer(fd).during("reading the peer's address")?;
-    let options = SocketOptions::capture(fd, family(v6))?;
+    let options = SocketOptions::capture(fd, Family { kind: options::UDP, v6 })?;
     let lost = count_datagrams(fd)?;
     Ok((UdpSocket { local: local.filter(|address| address.port() != 0), peer, options }, lost))
 }

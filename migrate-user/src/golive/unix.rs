@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::During;
 use super::fdinfo::FdInfo;
-use super::options::{Family, SocketOptions};
+use super::options::{self, Buffers, Family, SocketOptions};
 use super::{Bytes, Obstacle, Task};
 use crate::sys::sock_diag::{Diag, UnixSocket as Diagnosed};
 use crate::sys::sockopt;
@@ -77,7 +77,7 @@ pub(super) fn capture(
     let Some(me) = all.get(&inode) else {
         return Err(Obstacle::Unsupported("a unix socket of another network namespace".into()));
     };
-    let options = SocketOptions::capture(held, Family::Unix)?;
+    let options = SocketOptions::capture(held, Family { kind: options::UNIX, v6: false })?;
     let mut socket = UnixSocket { listening: me.listening, peer: None, shutdown: me.shutdown, queue: Vec::new(), options };
     if me.listening {
         return match me.receive_queue {
@@ -189,7 +189,7 @@ pub(super) fn restore(
     let mut bytes = 0;
     if let (Some(peer), false) = (peer, wanted.queue.is_empty()) {
         let size = wanted.queue.iter().map(|piece| piece.len() + (1 << 10)).sum::<usize>();
-        let sender = super::options::Buffers::capture(peer)?;
+        let sender = Buffers::capture(peer)?;
         sender.make_room(peer, size, 0).during("making room to send")?;
         for piece in &wanted.queue {
             let sent = send(peer, piece, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).during("sending unread data again")?;

@@ -323,7 +323,7 @@ fn address(family: u8, ip: &[u8; 16], port_be: &[u8]) -> SocketAddr {
 
 /// Waits until no closed connection in `ns` has bytes or a FIN left that its peer did not acknowledge; returns how many still have after `limit`.
 ///
-/// No descriptor leads to such a connection, so it cannot be moved: what it has not delivered would be lost. FIN_WAIT2
+/// Each look walks the kernel's table of all connections, which takes a millisecond or two. No descriptor leads to such a connection, so it cannot be moved: what it has not delivered would be lost. FIN_WAIT2
 /// orphans have delivered everything and are not waited for.
 ///
 /// # Errors

@@ -73,10 +73,6 @@ fn info(fd: BorrowedFd<'_>) -> Result<(TcpState, Info), Obstacle> {
     Ok((state, info))
 }
 
-const fn family(v6: bool) -> Family {
-    if v6 { Family::Tcp6 } else { Family::Tcp4 }
-}
-
 /// The listening sockets of a network namespace by inode.
 pub(super) fn listeners(diag: &sock_diag::Diag) -> std::io::Result<HashMap<u64, sock_diag::TcpSocket>> {
     Ok(diag.tcp(&[TcpState::Listen])?.into_iter().map(|socket| (u64::from(socket.inode), socket)).collect())
@@ -95,8 +91,9 @@ pub(super) fn capture(
     if !protocol.is_empty() {
         return Err(Obstacle::Unsupported(format!("a connection with {protocol} in the kernel")));
     }
-    let options = SocketOptions::capture(fd, family(v6))?;
     let (state, info) = info(fd)?;
+    let kind = if state == TcpState::Listen { options::LISTENER } else { options::STREAM };
+    let options = SocketOptions::capture(fd, Family { kind, v6 })?;
     let mut waiting = 0;
     let state = match state {
         TcpState::Listen => {

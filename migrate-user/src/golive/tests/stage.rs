@@ -57,6 +57,12 @@ impl Stage {
             run(host, &format!("ip addr add {SERVER_V6}/64 dev eth0 nodad"));
             run(host, "ip link set eth0 up");
         }
+        // A port starts to forward some time after its link is up, and would do so in spite of the mute.
+        for port in ["source", "target"] {
+            while !run(&client, &format!("bridge link show dev {port}")).contains("state forwarding") {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         let stage = Self { client, source, target };
         stage.mute("target");
         stage
@@ -139,10 +145,11 @@ pub(super) fn numbered<F: AsRawFd>(list: &[F]) -> Vec<(&dyn AsRawFd, i32)> {
     list.iter().zip(3..).map(|(fd, number)| (fd as &dyn AsRawFd, number)).collect()
 }
 
-fn run(ns: &File, command: &str) {
+fn run(ns: &File, command: &str) -> String {
     let mut words = command.split(' ');
     let mut command_line = Command::new(words.next().unwrap());
     command_line.args(words);
     let output = enter_netns::within(ns.as_fd(), || command_line.output()).unwrap().unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
