@@ -28,6 +28,7 @@ pub use report::{
 };
 pub use server::{Handler, ServeError, bind, serve};
 
+use crate::round::policy;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -89,17 +90,20 @@ pub struct MoveRequest {
     pub down_time_target_ms: u64,
     #[serde(default = "default_max_rounds")]
     pub max_rounds: u32,
+    /// Cuts over after the last round whatever the down time, rather than give up.
+    #[serde(default)]
+    pub force: bool,
     /// Goes through all checks and changes nothing.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-const fn default_down_time_ms() -> u64 {
-    200
+fn default_down_time_ms() -> u64 {
+    policy::DEFAULT_DOWN_TIME_TARGET.as_millis() as u64
 }
 
 const fn default_max_rounds() -> u32 {
-    30
+    policy::DEFAULT_MAX_ROUNDS
 }
 
 /// Arguments of [`Request::Record`].

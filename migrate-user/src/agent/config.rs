@@ -1,0 +1,23 @@
+//! What an agent is told when it starts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Where an agent listens, writes and looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// The unix socket for clients and the runtime.
+    pub socket: PathBuf,
+    /// The TCP address for other agents.
+    pub listen: SocketAddr,
+    /// Logs, and what must survive the agent.
+    pub state_dir: PathBuf,
+    /// Docker's unix socket.
+    pub docker: PathBuf,
+    /// The name that Docker knows the runtime by.
+    pub runtime: String,
+    /// Bytes that the logs of all containers may take on disk.
+    pub spool_limit_bytes: u64,
+    /// Bytes of the ring between kernel and agent; a power of two.
+    pub ring_bytes: u32,
+}

@@ -1,0 +1,67 @@
+//! `migrate agent`.
+
+use super::{CliError, Global};
+use crate::agent::{self, AgentConfig};
+use clap::Args;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+Examples:
+  migrate agent                                  # on every host, as root
+  migrate agent --listen 10.0.0.1:7077           # reachable by other agents there
+  MIGRATE_LOG=debug migrate agent                # says more";
+
+/// Run the daemon that records this host's containers and receives others'.
+///
+/// It runs in the foreground until SIGTERM, SIGINT, or `migrate agent` is told to end. Containers run on without it, but are no
+/// longer recorded, so they cannot be moved any more.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Agent {
+    /// Where other agents reach this one.
+    #[arg(long, env = "MIGRATE_LISTEN", default_value = "0.0.0.0:7077", value_name = "ADDR:PORT")]
+    listen: SocketAddr,
+    /// Logs, and what must survive a crash. On a disk with room.
+    #[arg(long, env = "MIGRATE_STATE_DIR", default_value = "/var/lib/migrate", value_name = "PATH")]
+    state_dir: PathBuf,
+    /// Docker's unix socket, as a path or unix://PATH.
+    #[arg(long, env = "MIGRATE_DOCKER", default_value = crate::container::docker::DEFAULT_SOCKET, value_name = "PATH")]
+    docker: String,
+    /// The name that Docker knows the runtime by.
+    #[arg(long, default_value = "migrate", value_name = "NAME")]
+    runtime: String,
+    /// How many mebibytes the logs of all containers may take. A container whose log does not fit runs on, but cannot be moved.
+    #[arg(long, default_value_t = 8192, value_name = "MIB")]
+    spool_limit_mib: u64,
+    /// Size of the ring between kernel and agent in mebibytes; a power of two.
+    #[arg(long, default_value_t = 64, value_name = "MIB", value_parser = ring_size)]
+    ring_mib: u32,
+}
+
+fn ring_size(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(mib) if mib.is_power_of_two() && mib <= 1024 => Ok(mib),
+        _ => Err("a power of two from 1 to 1024 is wanted".into()),
+    }
+}
+
+impl Agent {
+    pub(super) fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+        agent::run(self.config(global))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn config(self, global: &Global) -> AgentConfig {
+        AgentConfig {
+            socket: global.socket.clone(),
+            listen: self.listen,
+            state_dir: self.state_dir,
+            docker: self.docker.strip_prefix("unix://").unwrap_or(&self.docker).into(),
+            runtime: self.runtime,
+            spool_limit_bytes: self.spool_limit_mib << 20,
+            ring_bytes: self.ring_mib << 20,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `migrate ps`.
+
+use super::text::{Align, bytes, count, print, print_json, table};
+use super::{CliError, Global, client};
+use crate::agent::api::{ContainerInfo, Owner, Request, Response};
+use clap::Args;
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+Examples:
+  migrate ps
+  migrate ps --json | jq '.[] | select(.migratable) | .name'";
+
+/// List this host's containers: what they do, who owns them, and whether they can be moved.
+///
+/// OWNER tells where the live copy of a container is: `here`, at another agent, or `in doubt` where a move was cut off past its
+/// point of no return and the other agent does not answer. Then `migrate resolve` decides by hand.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Ps {
+    /// Ids in full.
+    #[arg(long)]
+    no_trunc: bool,
+}
+
+impl Ps {
+    pub(super) fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+        let containers = match client::ask(global, &Request::Ps {})? {
+            Response::Containers { containers } => containers,
+            other => return Err(client::unexpected(&other)),
+        };
+        if global.json {
+            print_json(&containers)?;
+        } else {
+            print(&self.text(&containers))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn text(&self, containers: &[ContainerInfo]) -> String {
+        use Align::{Left, Right};
+        let head = [
+            ("CONTAINER", Left),
+            ("NAME", Left),
+            ("IMAGE", Left),
+            ("STATE", Left),
+            ("OWNER", Left),
+            ("RECORDS", Right),
+            ("LOG", Right),
+            ("ON DISK", Right),
+            ("MIGRATABLE", Left),
+        ];
+        let rows: Vec<_> = containers
+            .iter()
+            .map(|container| {
+                let short = if self.no_trunc { 64 } else { 12 };
+                vec![
+                    container.id.chars().take(short).collect(),
+                    container.name.clone(),
+                    container.image.clone(),
+                    container.state.to_string(),
+                    owner(&container.owner),
+                    count(container.records),
+                    bytes(container.log_bytes),
+                    bytes(container.spool_bytes),
+                    if container.migratable { "yes".into() } else { format!("no: {}", container.reasons.join("; ")) },
+                ]
+            })
+            .collect();
+        table(&head, &rows)
+    }
+}
+
+fn owner(owner: &Owner) -> String {
+    match owner {
+        Owner::Here => "here".into(),
+        Owner::There(address) => address.clone(),
+        Owner::InDoubt(address) => format!("in doubt ({address})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::api::ContainerState;
+
+    #[test]
+    fn a_container_that_cannot_be_moved_says_why() {
+        let container = ContainerInfo {
+            id: "4f1c8a9b0d1e2f".into(),
+            name: "web".into(),
+            image: "nginx:1".into(),
+            pid: 7,
+            state: ContainerState::Recording,
+            owner: Owner::InDoubt("h2:7077".into()),
+            migratable: false,
+            reasons: vec!["volume /data".into(), "it started a thread".into()],
+            records: 1204,
+            log_bytes: 40_000,
+            spool_bytes: 3000,
+        };
+        let text = Ps { no_trunc: false }.text(&[container]);
+        let line = text.lines().nth(1).unwrap();
+        assert!(line.starts_with("4f1c8a9b0d1e  web"), "{text}");
+        assert!(line.contains("in doubt (h2:7077)"), "{text}");
+        assert!(line.ends_with("no: volume /data; it started a thread"), "{text}");
+    }
+}
