@@ -35,6 +35,7 @@ struct Details {
     messages: Vec<String>,
     slowest: Duration,
     slowest_at: Duration,
+    slowest_new: Duration,
 }
 
 /// What a client reports at its end. Counts are over the whole run unless their name says otherwise.
@@ -56,9 +57,11 @@ pub struct Report {
     pub wrong_bodies: u64,
     /// Connections opened, used once and closed, beside the ones that stay.
     pub new_connections: u64,
-    /// The longest time that any request took, and when it ended after the start.
+    /// The longest time that any request on a connection that stays took, and when it ended after the start.
     pub pause_ms: f64,
     pub pause_at_ms: f64,
+    /// The longest time from opening a new connection to its answer.
+    pub new_connection_pause_ms: f64,
     pub latency_p50_ms: f64,
     pub latency_p99_ms: f64,
     pub duration_ms: f64,
@@ -133,8 +136,13 @@ impl Tally {
         self.message(message);
     }
 
-    pub fn new_connection(&self) {
+    /// A connection was opened, answered correctly and closed. Its time is kept apart: a packet that opens a connection is sent
+    /// again only after a second, so it would hide how long the others waited.
+    pub fn came_and_went(&self, latency: Duration) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         self.new_connections.fetch_add(1, Ordering::Relaxed);
+        let mut details = self.details.lock().expect("no holder panics");
+        details.slowest_new = details.slowest_new.max(latency);
     }
 
     /// Keeps the first few messages, each with its time.
@@ -171,6 +179,7 @@ impl Tally {
             new_connections: count(&self.new_connections),
             pause_ms: ms(details.slowest),
             pause_at_ms: ms(details.slowest_at),
+            new_connection_pause_ms: ms(details.slowest_new),
             latency_p50_ms: at(0.5),
             latency_p99_ms: at(0.99),
             duration_ms: ms(self.started.elapsed()),

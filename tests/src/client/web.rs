@@ -94,8 +94,7 @@ fn come_and_go(options: &WebOptions, control: &Control, tally: &Arc<Tally>, file
                 .and_then(|mut connection| connection.request("GET", PATH, &[("Connection", "close")], b""));
             match once {
                 Ok(response) if correct(who, &response, &file, &tally) => {
-                    tally.answered(sent.elapsed());
-                    tally.new_connection();
+                    tally.came_and_went(sent.elapsed());
                 }
                 Ok(_) => {}
                 Err(error) => tally.failed(who, &error),

@@ -30,8 +30,10 @@ pub struct Outcome {
     pub requests: u64,
     /// Freeze of the source to resume of the target, as `migrate move` measured it.
     pub down_ms: f64,
-    /// The longest time that a client waited for an answer.
+    /// The longest time that a client waited for an answer on a connection that stays.
     pub client_pause_ms: f64,
+    /// The same for connections that are opened all the time; TCP sends the packet that opens one again after a second.
+    pub new_connection_pause_ms: f64,
     /// Command accepted to target live.
     pub total_ms: f64,
     pub rounds: usize,
@@ -113,6 +115,7 @@ impl Outcome {
         self.new_connections = report.new_connections;
         self.requests = report.requests;
         self.client_pause_ms = report.pause_ms;
+        self.new_connection_pause_ms = report.new_connection_pause_ms;
         if matches!(workload.load, Load::Book { .. }) {
             let Report { posts, posts_lost, posts_invented, sessions_lost, .. } = report;
             self.book = Some(Book { posts, posts_lost, posts_invented, sessions_lost });
