@@ -8,7 +8,7 @@ use migrate_common::maps::{Counters, PIECE_BYTES};
 use migrate_common::record::{HEADER_BYTES, Header, Kind};
 
 use crate::kernel::wake_bytes;
-use crate::maps::{ENTRY, RING, SEQUENCE, UNWOKEN};
+use crate::maps::{self, ENTRY, RING, SEQUENCE, UNWOKEN};
 use crate::{container, task};
 
 /// include/uapi/linux/bpf.h
@@ -41,6 +41,7 @@ pub enum Wake {
 #[inline(always)]
 fn fetch_increment(number: *mut u64) -> u64 {
     let mut value = 1u64;
+    // SAFETY: `number` is of a map's value, 8-byte aligned; the instruction touches nothing else.
     unsafe {
         core::arch::asm!(
             "{value} = atomic_fetch_add((u64 *)({number} + 0), {value})",
@@ -52,15 +53,9 @@ fn fetch_increment(number: *mut u64) -> u64 {
     value
 }
 
-/// Adds to a counter of this CPU.
-#[inline(always)]
-fn add(counter: *mut u64, n: u64) {
-    unsafe { *counter += n };
-}
-
 /// Fills in the header of a new record of the current task, and numbers it.
 #[inline(always)]
-pub fn number(head: &mut Header, slot: u32, kind: Kind) -> Option<*mut Counters> {
+pub fn number(head: &mut Header, slot: u32, kind: Kind) -> Option<&'static mut Counters> {
     let counters = container::counters(slot)?;
     head.len = HEADER_BYTES as u32;
     head.kind = kind as u8;
@@ -72,57 +67,44 @@ pub fn number(head: &mut Header, slot: u32, kind: Kind) -> Option<*mut Counters>
     head.host_tid = bpf_get_current_pid_tgid() as u32;
     head.ret = 0;
     head.args = [0; 6];
+    // SAFETY: a helper without arguments.
     head.time_ns = unsafe { bpf_ktime_get_ns() };
     head.seq = fetch_increment(SEQUENCE.get_ptr_mut(slot)?);
     Some(counters)
-}
-
-/// Counts a record whose payload could not be read whole.
-#[inline(always)]
-pub fn count_fault(counters: *mut Counters) {
-    add(unsafe { &raw mut (*counters).faults }, 1);
-}
-
-/// Counts a record whose payload was over the bounds.
-#[inline(always)]
-pub fn count_too_large(counters: *mut Counters) {
-    add(unsafe { &raw mut (*counters).too_large }, 1);
 }
 
 /// Puts the first `len` bytes at `entry` into the ring, `first` if it is a record's first entry. False: the ring was full.
 ///
 /// `len` is bounded by the caller so that the verifier sees it.
 #[inline(always)]
-pub fn output(entry: *const u8, len: usize, counters: *mut Counters, first: bool, wake: Wake) -> bool {
+pub fn output(entry: *const u8, len: usize, counters: &mut Counters, first: bool, wake: Wake) -> bool {
     let flags = wake_flags(len, wake);
     let ring = (&raw const RING).cast_mut().cast();
+    // SAFETY: the verifier checks that the map is a ring and that `len` bytes can be read at `entry`.
     let ret = unsafe { bpf_ringbuf_output(ring, entry.cast_mut().cast(), len as u64, flags) };
     if ret != 0 {
-        add(unsafe { &raw mut (*counters).ring_full }, 1);
+        counters.ring_full += 1;
         return false;
     }
-    if first {
-        add(unsafe { &raw mut (*counters).emitted }, 1);
-    }
-    add(unsafe { &raw mut (*counters).bytes }, len as u64);
+    counters.emitted += u64::from(first);
+    counters.bytes += len as u64;
     true
 }
 
 /// The entry under construction on this CPU.
 #[inline(always)]
-pub fn entry() -> Option<*mut Entry> {
-    ENTRY.get_ptr_mut(0)
+pub fn entry() -> Option<&'static mut Entry> {
+    maps::own(&ENTRY, 0)
 }
 
 /// Waking the reader costs more than the record: a CPU does it once every so many bytes, the reader's timer does the rest.
 #[inline(always)]
 fn wake_flags(len: usize, wake: Wake) -> u64 {
-    let Some(unwoken) = UNWOKEN.get_ptr_mut(0) else { return BPF_RB_FORCE_WAKEUP };
-    let bytes = unsafe { *unwoken } + len as u64;
-    if wake == Wake::Now || bytes >= wake_bytes() {
-        unsafe { *unwoken = 0 };
+    let Some(unwoken) = maps::own(&UNWOKEN, 0) else { return BPF_RB_FORCE_WAKEUP };
+    *unwoken += len as u64;
+    if wake == Wake::Now || *unwoken >= wake_bytes() {
+        *unwoken = 0;
         return BPF_RB_FORCE_WAKEUP;
     }
-    unsafe { *unwoken = bytes };
     BPF_RB_NO_WAKEUP
 }

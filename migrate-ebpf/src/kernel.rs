@@ -4,7 +4,8 @@
 //! knows every offset as a constant and accepts direct loads through pointers that it knows the type of ([`load`]).
 //! Pointers that come out of an array (`fdt->fd[n]`) have no type: [`read`] goes through a helper.
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::{bpf_probe_read_kernel, bpf_probe_read_user};
+use bytemuck::Pod;
 use migrate_common::maps::Offsets;
 
 /// Set by the loader.
@@ -26,6 +27,7 @@ pub(crate) use offset;
 /// A constant that the loader has set: read so that the compiler does not take the value at build time for granted.
 #[inline(always)]
 pub fn constant<T: Copy>(constant: *const T) -> T {
+    // SAFETY: callers pass addresses of this module's statics.
     unsafe { core::ptr::read_volatile(constant) }
 }
 
@@ -41,13 +43,23 @@ pub type Kptr = *const u8;
 /// The field at `offset` of the typed object at `object`. A bad address reads as 0.
 #[inline(always)]
 pub fn load<T: Copy>(object: Kptr, offset: usize) -> T {
+    // SAFETY: the verifier accepts the load only through a pointer that it knows to be of a kernel object, at an offset within
+    // that object's type; the kernel catches the fault of an object that is gone.
     unsafe { core::ptr::read_volatile(object.wrapping_add(offset).cast::<T>()) }
 }
 
 /// The field at `offset` of the object at `object`, whose type the verifier has lost. A bad address reads as 0.
 #[inline(always)]
 pub fn read<T: Copy + Default>(object: Kptr, offset: usize) -> T {
+    // SAFETY: the helper checks the address; `T` is a number, for which every value is valid.
     unsafe { bpf_probe_read_kernel(object.wrapping_add(offset).cast::<T>()) }.unwrap_or_default()
+}
+
+/// What lies at an address of the current task's memory; none if nothing does.
+#[inline(always)]
+pub fn read_user<T: Pod>(address: u64) -> Option<T> {
+    // SAFETY: the helper checks the address; a `Pod` is valid whatever its bytes.
+    unsafe { bpf_probe_read_user(address as *const T) }.ok()
 }
 
 /// [`read`] of a pointer.

@@ -8,6 +8,16 @@ use migrate_common::syscalls::KRow;
 use crate::emit::Entry;
 use crate::payload::Work;
 
+/// This CPU's value of a per-CPU map.
+#[inline(always)]
+pub fn own<T>(map: &'static PerCpuArray<T>, index: u32) -> Option<&'static mut T> {
+    let value = map.get_ptr_mut(index)?;
+    // SAFETY: the map lives as long as the program. No other CPU sees the value, and on this one nothing else runs: the
+    // programs run with preemption disabled and do not nest. Within a program nobody holds two references to one value
+    // across a call that writes through the other.
+    Some(unsafe { &mut *value })
+}
+
 /// Key: the cgroup's id.
 #[map]
 pub static CONTAINERS: HashMap<u64, Container> = HashMap::with_max_entries(MAX_CONTAINERS, 0);

@@ -13,13 +13,15 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
+use bytemuck::{Pod, Zeroable};
 use migrate_common::maps::{Counters, MAX_PIECES, PIECE_BYTES};
 use migrate_common::record::{HEADER_BYTES, Kind, SEGMENT_BYTES, flags};
 use migrate_common::syscalls::{KOut, KRow, MAX_OUTS, len_kind, when_kind};
 
 use crate::container;
 use crate::emit::{self, Entry, STEP_BYTES, Wake};
-use crate::maps::WORK;
+use crate::kernel::read_user;
+use crate::maps::{self, WORK};
 
 /// Steps of one call. A piece takes at most two steps, and an iovec two: enough for [`MAX_PIECES`] and 1024 messages of a few
 /// iovecs each. The kernel's own bound on `bpf_loop` is 8 Mi.
@@ -75,65 +77,85 @@ pub struct Work {
     lost: u32,
 }
 
-/// struct mmsghdr.
+/// struct user_msghdr.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Pod, Zeroable)]
 struct Message {
     name: u64,
     name_len: u32,
-    _pad0: u32,
+    pad0: u32,
     iov: u64,
     iovs: u64,
     control: u64,
     control_len: u64,
     flags: u32,
-    _pad1: u32,
-    len: u32,
-    _pad2: u32,
+    pad1: u32,
 }
-const _: () = assert!(size_of::<Message>() == MMSGHDR_BYTES as usize);
+const _: () = assert!(size_of::<Message>() == MSGHDR_BYTES as usize);
+
+/// struct mmsghdr.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct MessageMany {
+    message: Message,
+    len: u32,
+    pad: u32,
+}
+const _: () = assert!(size_of::<MessageMany>() == MMSGHDR_BYTES as usize);
+
+#[inline(always)]
+fn one(message: Message) -> MessageMany {
+    MessageMany { message, len: 0, pad: 0 }
+}
 
 /// Sends the record under construction in [`emit::entry`], with what the call wrote by `row`.
 #[inline(always)]
-pub fn capture(entry: *mut Entry, counters: *mut Counters, row: &KRow, slot: u32) {
-    let Some(work) = WORK.get_ptr_mut(0) else { return };
-    unsafe {
-        let head = &(*entry).head;
-        (*work).row = *row;
-        (*work).ret = head.ret;
-        (*work).args[0] = head.args[0];
-        (*work).args[1] = head.args[1];
-        (*work).args[2] = head.args[2];
-        (*work).args[3] = head.args[3];
-        (*work).args[4] = head.args[4];
-        (*work).args[5] = head.args[5];
-        (*work).slot = slot;
-        (*work).stage = stage::OUTS;
-        (*work).out = 0;
-        (*work).messages = 0;
-        (*work).left = 0;
-        (*work).filled = 0;
-        (*work).entries = 0;
-        (*work).lost = 0;
-        bpf_loop(MAX_STEPS, step as *mut c_void, core::ptr::null_mut(), 0);
-        if (*work).stage != stage::DONE {
-            (*entry).head.flags |= flags::TOO_LARGE;
-            emit::count_too_large(counters);
-        }
-        if (*work).lost == 0 {
-            if (*work).entries != 0 {
-                (*entry).head.flags |= flags::LAST;
-            }
-            send(&mut *work, &mut *entry, counters);
-        }
+pub fn capture(slot: u32, row: &KRow) {
+    if begin(slot, row).is_none() {
+        return;
     }
+    // SAFETY: `step` takes and returns what bpf_loop calls it with; it uses no context.
+    unsafe { bpf_loop(MAX_STEPS, step as *mut c_void, core::ptr::null_mut(), 0) };
+    // What the steps wrote to is looked up again: no reference is held across them.
+    let (Some(work), Some(entry), Some(counters)) = (maps::own(&WORK, 0), emit::entry(), container::counters(slot)) else {
+        return;
+    };
+    if work.stage != stage::DONE {
+        entry.head.flags |= flags::TOO_LARGE;
+        counters.too_large += 1;
+    }
+    if work.lost == 0 {
+        if work.entries != 0 {
+            entry.head.flags |= flags::LAST;
+        }
+        send(work, entry, counters);
+    }
+}
+
+/// Sets the walk to its start.
+#[inline(always)]
+fn begin(slot: u32, row: &KRow) -> Option<()> {
+    let head = &emit::entry()?.head;
+    let work = maps::own(&WORK, 0)?;
+    work.row = *row;
+    work.ret = head.ret;
+    let [a, b, c, d, e, f] = head.args;
+    work.args = [a, b, c, d, e, f, 0, 0];
+    work.slot = slot;
+    work.stage = stage::OUTS;
+    work.out = 0;
+    work.messages = 0;
+    work.left = 0;
+    work.filled = 0;
+    work.entries = 0;
+    work.lost = 0;
+    Some(())
 }
 
 /// One step; 1 ends the loop.
 extern "C" fn step(_index: u32, _context: *mut c_void) -> i64 {
-    let Some(work) = WORK.get_ptr_mut(0) else { return 1 };
+    let Some(work) = maps::own(&WORK, 0) else { return 1 };
     let Some(entry) = emit::entry() else { return 1 };
-    let (work, entry) = unsafe { (&mut *work, &mut *entry) };
     let Some(counters) = container::counters(work.slot) else { return 1 };
     if work.left == 0 && !next_extent(work, entry, counters) {
         return 1;
@@ -143,7 +165,7 @@ extern "C" fn step(_index: u32, _context: *mut c_void) -> i64 {
 
 /// Copies the next bytes of the extent into the entry.
 #[inline(always)]
-fn copy(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> i64 {
+fn copy(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> i64 {
     if work.filled > PIECE_BYTES as u64 - MIN_ROOM {
         entry.head.flags |= flags::MORE;
         if !send(work, entry, counters) {
@@ -168,6 +190,8 @@ fn copy(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> i64 {
         n = STEP_BYTES as u64;
     }
     let padded = (n + 7) & !7;
+    // SAFETY: `at` and `n` are bounded above so that all of this lies within `payload`, as emit::STEP_BYTES says, and the
+    // verifier checks it; `at` and the payload's start are multiples of 8. The helper checks the task's address.
     unsafe {
         let segment = entry.payload.as_mut_ptr().add(at as usize);
         let data = segment.add(SEGMENT_BYTES);
@@ -190,21 +214,21 @@ fn copy(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> i64 {
 
 /// User memory was not there. After a call that failed that is no wonder: the kernel did not reach it either.
 #[inline(always)]
-fn fault(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> i64 {
+fn fault(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> i64 {
     work.left = 0;
     if work.ret < 0 {
         return 0;
     }
     entry.head.flags |= flags::FAULT;
-    emit::count_fault(counters);
+    counters.faults += 1;
     work.stage = stage::DONE;
     1
 }
 
 #[inline(always)]
-fn too_large(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> bool {
+fn too_large(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> bool {
     entry.head.flags |= flags::TOO_LARGE;
-    emit::count_too_large(counters);
+    counters.too_large += 1;
     work.left = 0;
     work.stage = stage::DONE;
     false
@@ -212,7 +236,7 @@ fn too_large(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> boo
 
 /// Sends the entry with what it holds so far. False: the ring was full.
 #[inline(always)]
-fn send(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> bool {
+fn send(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> bool {
     let mut filled = work.filled;
     if filled > PIECE_BYTES as u64 {
         filled = PIECE_BYTES as u64;
@@ -224,7 +248,7 @@ fn send(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> bool {
 
 /// Moves on: to the next extent, or to a state that has one. False: that was all.
 #[inline(always)]
-fn next_extent(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> bool {
+fn next_extent(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> bool {
     match work.stage {
         stage::OUTS => return next_out(work, entry, counters),
         stage::MESSAGE => return next_message(work, entry, counters),
@@ -246,7 +270,7 @@ fn next_extent(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> b
 
 /// The next output of the row.
 #[inline(always)]
-fn next_out(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> bool {
+fn next_out(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> bool {
     if work.out >= u32::from(work.row.outs_len) || work.out >= MAX_OUTS as u32 {
         work.stage = stage::DONE;
         return false;
@@ -281,11 +305,10 @@ fn next_out(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> bool
             if arg == 0 {
                 return true;
             }
-            let mut len = 0u32;
-            if unsafe { bpf_probe_read_user((&raw mut len).cast(), 4, arg as *const c_void) } != 0 {
+            let Some(len) = read_user::<u32>(arg) else {
                 fault(work, entry, counters);
                 return work.stage != stage::DONE;
-            }
+            };
             u64::from(len)
         }
         len_kind::BITS => (arg & 0xffff_ffff).div_ceil(64) * 8,
@@ -319,28 +342,23 @@ fn next_out(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> bool
 
 /// The next message of a `recvmmsg`, or the one of a `recvmsg`: first its header, which the kernel wrote to.
 #[inline(always)]
-fn next_message(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> bool {
+fn next_message(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> bool {
     if work.messages == 0 {
         work.stage = stage::OUTS;
         return true;
     }
     work.messages -= 1;
-    // Two calls with constant sizes: a size from memory would need a bound of its own.
-    let to = (&raw mut work.current).cast::<c_void>();
-    let from = work.message as *const c_void;
     let many = work.message_bytes == MMSGHDR_BYTES as u32;
-    let failed = if many {
-        unsafe { bpf_probe_read_user(to, MMSGHDR_BYTES as u32, from) }
-    } else {
-        unsafe { bpf_probe_read_user(to, MSGHDR_BYTES as u32, from) }
-    };
-    if failed != 0 {
+    // Two reads of constant sizes: a size from memory would need a bound of its own.
+    let message = if many { read_user::<MessageMany>(work.message) } else { read_user::<Message>(work.message).map(one) };
+    let Some(message) = message else {
         fault(work, entry, counters);
         return work.stage != stage::DONE;
-    }
+    };
+    work.current = message.message;
     work.iov = work.current.iov;
     work.iovs = work.current.iovs;
-    work.scattered = if many { u64::from(work.current.len) } else { work.ret as u64 };
+    work.scattered = if many { u64::from(message.len) } else { work.ret as u64 };
     work.addr = work.message;
     work.left = u64::from(work.message_bytes);
     work.message = work.message.wrapping_add(u64::from(work.message_bytes));
@@ -350,21 +368,20 @@ fn next_message(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> 
 
 /// The next iovec that the result's bytes reach.
 #[inline(always)]
-fn next_iov(work: &mut Work, entry: &mut Entry, counters: *mut Counters) -> bool {
+fn next_iov(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> bool {
     if work.iovs == 0 || work.scattered == 0 {
         work.stage = stage::MESSAGE;
         return true;
     }
-    let mut iovec = [0u64; 2];
-    if unsafe { bpf_probe_read_user((&raw mut iovec).cast(), IOVEC_BYTES as u32, work.iov as *const c_void) } != 0 {
+    let Some([base, len]) = read_user::<[u64; 2]>(work.iov) else {
         fault(work, entry, counters);
         return work.stage != stage::DONE;
-    }
+    };
     work.iov = work.iov.wrapping_add(IOVEC_BYTES);
     work.iovs -= 1;
-    let n = if iovec[1] < work.scattered { iovec[1] } else { work.scattered };
+    let n = if len < work.scattered { len } else { work.scattered };
     work.scattered -= n;
-    work.addr = iovec[0];
+    work.addr = base;
     work.left = n;
     if n > MAX_BYTES { too_large(work, entry, counters) } else { true }
 }

@@ -26,6 +26,7 @@ fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
 /// the image that the container was made for.
 #[inline(always)]
 fn started() -> Option<u32> {
+    // SAFETY: as in `container::recording`; who else writes the phase writes the same.
     let container = unsafe { &mut *container::current()? };
     if container.phase == phase::SETUP {
         let tid = task::tid(task::current());
@@ -40,7 +41,7 @@ fn started() -> Option<u32> {
 #[inline(always)]
 fn record(slot: u32, task: Kptr, old_pid: u32) {
     let Some(entry) = emit::entry() else { return };
-    let head = unsafe { &mut (*entry).head };
+    let head = &mut entry.head;
     let Some(counters) = emit::number(head, slot, Kind::Exec) else { return };
     let personality: u32 = load(task, offset!(task_personality));
     head.args[0] = u64::from(personality & ADDR_NO_RANDOMIZE != 0);

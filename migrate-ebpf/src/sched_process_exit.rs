@@ -20,7 +20,7 @@ fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn record(slot: u32, task: Kptr) {
     let Some(entry) = emit::entry() else { return };
-    let head = unsafe { &mut (*entry).head };
+    let head = &mut entry.head;
     let Some(counters) = emit::number(head, slot, Kind::Exit) else { return };
     // Most tasks have none; that is no error.
     let _ = RESTARTS.remove(head.host_tid);

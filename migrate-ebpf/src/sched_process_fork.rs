@@ -19,7 +19,7 @@ fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn record(slot: u32, parent: Kptr, child: Kptr) {
     let Some(entry) = emit::entry() else { return };
-    let head = unsafe { &mut (*entry).head };
+    let head = &mut entry.head;
     let Some(counters) = emit::number(head, slot, Kind::Fork) else { return };
     let parent_mm: u64 = load(parent, offset!(task_mm));
     let child_mm: u64 = load(child, offset!(task_mm));

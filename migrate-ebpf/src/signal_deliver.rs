@@ -23,7 +23,6 @@ fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn record(slot: u32, signal: i32, info: Kptr, action: Kptr) {
     let Some(entry) = emit::entry() else { return };
-    let entry = unsafe { &mut *entry };
     let Some(counters) = emit::number(&mut entry.head, slot, Kind::Signal) else { return };
     let regs = task::registers();
     let head: &mut Header = &mut entry.head;
@@ -33,6 +32,7 @@ fn record(slot: u32, signal: i32, info: Kptr, action: Kptr) {
     head.args[1] = load(action, offset!(sigaction_flags));
     head.args[2] = load(regs, offset!(regs_orig_ax));
     head.args[3] = load(regs, offset!(regs_ip));
+    // SAFETY: all within `payload`, whose start is 8-byte aligned: a segment's header and 48 bytes.
     unsafe {
         let segment = entry.payload.as_mut_ptr();
         segment.cast::<u64>().write(0);

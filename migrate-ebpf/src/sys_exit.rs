@@ -38,7 +38,7 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn tell_broken(ctx: &BtfTracePointContext, slot: u32) {
     let Some(entry) = emit::entry() else { return };
-    let head = unsafe { &(*entry).head };
+    let head = &entry.head;
     if head.flags & (flags::FAULT | flags::TOO_LARGE) != 0 {
         aya_log_ebpf::warn!(ctx, "slot {}: call {} of {} is not whole: flags {}", slot, head.nr, head.host_tid, head.flags);
     }
@@ -47,7 +47,7 @@ fn tell_broken(ctx: &BtfTracePointContext, slot: u32) {
 #[inline(always)]
 fn record(slot: u32, regs: Kptr, ret: i64) {
     let Some(entry) = emit::entry() else { return };
-    let head = unsafe { &mut (*entry).head };
+    let head = &mut entry.head;
     let Some(counters) = emit::number(head, slot, Kind::Syscall) else { return };
     // rt_sigreturn has loaded the registers of before the signal, and with them orig_rax = -1.
     let orig_ax = load::<u64>(regs, offset!(regs_orig_ax)) as i32;
@@ -69,28 +69,29 @@ fn record(slot: u32, regs: Kptr, ret: i64) {
     if row.outs_len == 0 || own {
         return send(head, counters);
     }
-    payload::capture(entry, counters, row, slot);
+    payload::capture(slot, row);
 }
 
 /// Sends a record without payload.
 #[inline(always)]
-fn send(head: &Header, counters: *mut Counters) {
+fn send(head: &Header, counters: &mut Counters) {
     emit::output((&raw const *head).cast(), size_of::<Header>(), counters, true, Wake::Batched);
 }
 
 /// The number of the call whose outputs these are: for `restart_syscall` the one that it continues. The registers are the
 /// same, so its arguments are still there.
 #[inline(always)]
-fn continued(head: &mut Header, counters: *mut Counters) -> i32 {
+fn continued(head: &mut Header, counters: &mut Counters) -> i32 {
     let mut nr = head.nr;
     if nr == RESTART_SYSCALL {
         let Some(of) = RESTARTS.get_ptr(head.host_tid) else { return nr };
+        // SAFETY: only this task writes the value, and it is here.
         nr = unsafe { *of };
     }
     if head.ret == ERESTART_RESTARTBLOCK && RESTARTS.insert(head.host_tid, nr, 0).is_err() {
         // Nobody would know what the restarted call writes.
         head.flags |= flags::FAULT;
-        emit::count_fault(counters);
+        counters.faults += 1;
     }
     nr
 }
@@ -106,6 +107,7 @@ fn row(nr: i32, head: &Header) -> Option<&'static KRow> {
         return Some(row);
     }
     let key = choice_key(nr as u16, arg(head, row.select) as u32);
+    // SAFETY: nothing is inserted or removed after the programs were attached.
     unsafe { CHOICES.get(key) }.or(Some(row))
 }
 

@@ -7,12 +7,14 @@ use crate::kernel::{Kptr, load, offset, read};
 /// The current task.
 #[inline(always)]
 pub fn current() -> Kptr {
+    // SAFETY: a helper without arguments.
     (unsafe { bpf_get_current_task_btf() }) as Kptr
 }
 
 /// The current task's registers as it entered the kernel.
 #[inline(always)]
 pub fn registers() -> Kptr {
+    // SAFETY: the task is the current one.
     (unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) }) as Kptr
 }
 

@@ -45,6 +45,7 @@ fn mute_egress(_ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn mode() -> u32 {
+    // SAFETY: a value of an array map, which lives as long as the program; userspace writes it at any time, hence volatile.
     MUTE.get(0).map_or(mute::SILENT, |state| unsafe { core::ptr::read_volatile(&raw const state.mode) })
 }
 
