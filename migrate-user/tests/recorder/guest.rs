@@ -89,6 +89,8 @@ fn run(guest: &str) -> i32 {
         "family" => return family(),
         "sleeper" => sleeper(),
         "odd" => odd(),
+        "too-large" => big_zero((64 << 20) + 1),
+        "unreadable" => unreadable(),
         "endless" => endless(3),
         "storm" => storm(8, 100_000),
         "measure" => measure(),
@@ -163,6 +165,24 @@ fn big_zero(bytes: usize) {
         exit(1);
     }
     mark(0);
+}
+
+/// A datagram whose sender's address is longer than the room for it: the kernel writes none of it and says how long it was, and
+/// where it would have gone is no memory.
+fn unreadable() {
+    let socket = call(libc::SYS_socket, &[libc::AF_INET as u64, libc::SOCK_DGRAM as u64, 0]) as u64;
+    // struct sockaddr_in: family, port, 127.0.0.1.
+    let mut name = [2u8, 0, 0, 0, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut len = 16u32;
+    call(libc::SYS_bind, &[socket, at(&mut name), 16]);
+    call(libc::SYS_getsockname, &[socket, at(&mut name), at(&mut len)]);
+    let mut text = *b"to myself";
+    call(libc::SYS_sendto, &[socket, at(&mut text), 9, 0, at(&mut name), 16]);
+    len = 0;
+    mark(0);
+    if call(libc::SYS_recvfrom, &[socket, at(&mut text), 9, 0, 8, at(&mut len)]) != 9 || len != 16 {
+        exit(1);
+    }
 }
 
 /// readv, recvmsg with a name and control data, recvmmsg.

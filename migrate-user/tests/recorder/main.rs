@@ -160,6 +160,20 @@ fn a_read_of_64_megabytes_arrives_whole() {
 }
 
 #[test]
+fn a_call_that_is_not_told_whole_ends_the_log() {
+    needs_bpf!();
+    for (guest, expected) in [("too-large", GapReason::TooLarge), ("unreadable", GapReason::Fault)] {
+        let recording = record(guest, 128 * MEGABYTE);
+        let counted = (recording.counters.too_large, recording.counters.faults);
+        let last = recording.records.last().unwrap();
+        assert_eq!((i64::from(last.head.nr), last.head.args[0]), (libc::SYS_getppid, MARK), "the call before is told");
+        let Some(Event::Gap { at_seq, why }) = recording.gap else { panic!("no gap after {guest}: {:?}", recording.counters) };
+        assert_eq!((at_seq, why, recording.exit_code), (last.head.seq + 1, expected, 0));
+        assert_eq!(counted, if why == GapReason::Fault { (0, 1) } else { (1, 0) });
+    }
+}
+
+#[test]
 fn forks_execs_signals_and_exits_of_children_are_told() {
     needs_bpf!();
     let recording = record("family", MEGABYTE).whole(42);
