@@ -13,6 +13,8 @@ mod chain;
 pub mod chunk;
 mod codec;
 mod error;
+#[cfg(any(test, feature = "model"))]
+pub mod fuzz;
 pub mod log;
 pub mod meta;
 mod order;

@@ -23,22 +23,23 @@
 //! Before `Go` is sent, whatever goes wrong on either side thaws the source and kills the replica. After it the source stays
 //! frozen until it knows: it asks with `Status` on a new connection, as often as it takes, and the target answers from what
 //! it has on disk. [`source`] and [`target`] are the two state machines, without I/O and without a clock: they take
-//! messages, lost connections and results, and give [`source::Action`]s and [`target::Action`]s to carry out. [`world`] runs
-//! them against each other with every loss and crash.
-
-#[cfg(any(test, feature = "model"))]
-pub mod world;
+//! messages, lost connections and results, and give [`source::Action`]s and [`target::Action`]s to carry out. A model of two
+//! hosts (feature `model`, and in the tests) runs them against each other with every loss and crash.
 
 mod actions;
 pub mod blob;
 pub mod durable;
 mod error;
 pub mod frame;
+#[cfg(any(test, feature = "model"))]
+pub mod fuzz;
 pub mod hello;
 pub mod message;
 pub mod source;
 pub mod target;
 pub mod transport;
+#[cfg(any(test, feature = "model"))]
+pub mod world;
 
 pub use actions::Phase;
 pub use blob::Blob;
