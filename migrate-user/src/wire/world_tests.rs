@@ -179,26 +179,50 @@ fn a_source_whose_target_has_other_versions_never_prepares() {
     ));
 }
 
+/// Runs a migration in which the first message of a kind is changed on its way.
+fn tampered(kind: super::super::Kind, tamper: fn(&mut Message)) -> World {
+    let mut world = World::new(true, false);
+    let mut changed = false;
+    for _ in 0..200 {
+        for &op in BENIGN {
+            world.apply(op);
+            let messages = world.connections.iter_mut().flat_map(|c| c.to_target.iter_mut().chain(&mut c.to_source));
+            if let Some(message) = messages.filter(|_| !changed).find(|message| message.kind() == kind) {
+                tamper(message);
+                changed = true;
+            }
+        }
+    }
+    assert!(changed, "no {kind:?} message to tamper with");
+    world.settle().unwrap();
+    world
+}
+
+macro_rules! tamper {
+    ($name:ident, $body:ident => $change:expr) => {
+        (super::super::Kind::$name, |message| {
+            if let Message::$name($body) = message {
+                $change;
+            }
+        })
+    };
+}
+
 #[test]
-fn a_chunk_out_of_order_or_damaged_ends_the_migration() {
-    for spoil in [|bytes: &mut Vec<u8>| bytes[90] ^= 1, |bytes: &mut Vec<u8>| *bytes = SPOOL[2].as_bytes().to_vec()] {
-        let mut world = World::new(true, false);
-        while world.given == 0 {
-            for &op in BENIGN {
-                world.apply(op);
-            }
-        }
-        world.apply(Op::SourceDone);
-        while world.connections[0].to_target.is_empty() {
-            world.apply(Op::SourceStart);
-            world.apply(Op::SourceDone);
-        }
-        for message in &mut world.connections[0].to_target {
-            if let Message::Round(round) = message {
-                spoil(&mut round.chunk.0);
-            }
-        }
-        world.settle().unwrap();
-        assert!(world.source_lives());
+fn what_a_peer_gets_wrong_ends_the_migration_and_the_source_runs_on() {
+    let tampers: [(super::super::Kind, fn(&mut Message)); 8] = [
+        tamper!(Hello, hello => hello.protocol = 9),
+        tamper!(Round, round => round.chunk.0[90] ^= 1),
+        tamper!(Round, round => round.chunk.0 = SPOOL[2].as_bytes().to_vec()),
+        tamper!(Replayed, replayed => replayed.chunk += 1),
+        tamper!(Final, last => last.chunks += 1),
+        tamper!(Final, last => last.digest[0] ^= 1),
+        tamper!(Ready, ready => ready.digest[0] ^= 1),
+        (super::super::Kind::Prepared, |message| *message = super::super::message::Go {}.into()),
+    ];
+    for (i, (kind, tamper)) in tampers.into_iter().enumerate() {
+        let world = tampered(kind, tamper);
+        assert!(world.source_lives(), "tamper {i} with {kind:?}");
+        assert!(matches!(world.source.unwrap().outcome(), Some(source::Outcome::Aborted { .. })), "tamper {i} with {kind:?}");
     }
 }
