@@ -14,10 +14,10 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use serde::{Deserialize, Serialize};
 
-use super::Obstacle;
-use super::descriptors::Tables;
+use super::descriptors::{Shared, Tables};
 use super::error::During;
 use super::fdinfo::{FdInfo, unexpected};
+use super::{Kind, Obstacle};
 use crate::sys::kcmp;
 
 const EPOLLEXCLUSIVE: u32 = 1 << 28;
@@ -44,14 +44,40 @@ impl Watch {
     }
 }
 
-fn parse(line: &str) -> Option<(RawFd, u32, u64)> {
+/// One line of fdinfo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Registration {
+    fd: RawFd,
+    events: u32,
+    data: u64,
+    inode: u64,
+}
+
+fn parse(line: &str) -> Option<Registration> {
     let mut words = line.split_whitespace();
     let fd = words.next()?.parse().ok()?;
-    let mut hexadecimal = |name: &str| {
-        words.find(|word| *word == name)?;
-        u64::from_str_radix(words.next()?, 16).ok()
-    };
-    Some((fd, u32::try_from(hexadecimal("events:")?).ok()?, hexadecimal("data:")?))
+    let mut events = None;
+    let mut data = None;
+    let mut inode = None;
+    // A value is separated from its name by a space or not, as the kernel pads it.
+    while let Some(word) = words.next() {
+        let (name, value) = word.split_once(':')?;
+        let value = if value.is_empty() { words.next()? } else { value };
+        match name {
+            "events" => events = Some(u32::from_str_radix(value, 16).ok()?),
+            "data" => data = Some(u64::from_str_radix(value, 16).ok()?),
+            "ino" => inode = Some(u64::from_str_radix(value, 16).ok()?),
+            _ => {}
+        }
+    }
+    Some(Registration { fd, events: events?, data: data?, inode: inode? })
+}
+
+fn registrations(tables: &Tables, set: usize) -> Result<Vec<Registration>, Obstacle> {
+    let (task, fd) = tables.owner(set);
+    let info = FdInfo::read(task.host_pid, fd).during("reading fdinfo")?;
+    let parsed = info.values("tfd").map(|line| parse(line).ok_or_else(|| unexpected("registration")));
+    parsed.collect::<io::Result<_>>().during("reading fdinfo")
 }
 
 /// Reads the registrations of the epoll set `set`, an index into the tables' files.
@@ -59,32 +85,33 @@ fn parse(line: &str) -> Option<(RawFd, u32, u64)> {
 /// # Errors
 /// [`Obstacle::Unsupported`] for a watched file that no task of the container has open.
 pub(super) fn capture(tables: &Tables, set: usize) -> Result<Vec<Watch>, Obstacle> {
-    let (task, fd) = tables.owner(set);
-    let info = FdInfo::read(task.host_pid, fd).during("reading fdinfo")?;
-    let mut watches = Vec::new();
-    for line in info.values("tfd") {
-        let (number, events, data) = parse(line).ok_or_else(|| unexpected("registration")).during("reading fdinfo")?;
-        let file = watched_file(tables, set, number)?;
-        watches.push(Watch { fd: number, file: file as u32, events, data });
-    }
-    Ok(watches)
+    let watch = |found: Registration| {
+        let file = watched_file(tables, set, found)? as u32;
+        Ok(Watch { fd: found.fd, file, events: found.events, data: found.data })
+    };
+    registrations(tables, set)?.into_iter().map(watch).collect()
 }
 
 /// The file behind a registration: nearly always what a holder of the set has under that number.
-fn watched_file(tables: &Tables, set: usize, number: RawFd) -> Result<usize, Obstacle> {
+fn watched_file(tables: &Tables, set: usize, found: Registration) -> Result<usize, Obstacle> {
     let (owner, epoll_fd) = tables.owner(set);
     let is_it = |file: usize| {
+        let Shared { kind, object, .. } = &tables.files[file];
+        if matches!(kind, Kind::Socket { .. }) {
+            // A socket's inode has one open file, and asking the kernel takes the longer the larger the set is.
+            return Ok(object.1 == found.inode);
+        }
         let (task, fd) = tables.owner(file);
-        kcmp::epoll_watches(task.host_pid, fd, owner.host_pid, epoll_fd, number).during("comparing open files")
+        kcmp::epoll_watches(task.host_pid, fd, owner.host_pid, epoll_fd, found.fd).during("comparing open files")
     };
-    let same_number = tables.files[set].holders.iter().filter_map(|(task, _)| tables.lookup(*task, number));
+    let same_number = tables.files[set].holders.iter().filter_map(|(task, _)| tables.lookup(*task, found.fd));
     let mut tried = HashSet::new();
     for file in same_number.chain(0..tables.files.len()) {
         if tried.insert(file) && is_it(file)? {
             return Ok(file);
         }
     }
-    Err(Obstacle::Unsupported(format!("it watches descriptor {number}, whose file is open nowhere in the container")))
+    Err(Obstacle::Unsupported(format!("it watches descriptor {}, whose file is open nowhere in the container", found.fd)))
 }
 
 /// One epoll set of the replica, and what its registrations have to become.
@@ -160,17 +187,11 @@ fn restore_set(tables: &Tables, work: &Work<'_>, found: &[usize]) -> Result<(), 
 /// Takes out what the replica watches and the source does not.
 fn drop_strangers(tables: &Tables, work: &Work<'_>, set: RawFd) -> Result<(), Obstacle> {
     let wanted: HashSet<_> = work.watches.iter().map(|watch| watch.fd).collect();
-    let (task, fd) = tables.owner(work.set);
-    let info = FdInfo::read(task.host_pid, fd).during("reading fdinfo")?;
-    for line in info.values("tfd") {
-        let (number, ..) = parse(line).ok_or_else(|| unexpected("registration")).during("reading fdinfo")?;
-        if wanted.contains(&number) {
-            continue;
-        }
-        let file = watched_file(tables, work.set, number)?;
-        let target = duplicate_above(tables.files[file].held.as_raw_fd(), number)?;
-        place(target, number)?;
-        control(set, libc::EPOLL_CTL_DEL, number, 0, 0).during("taking a registration out")?;
+    for found in registrations(tables, work.set)?.into_iter().filter(|found| !wanted.contains(&found.fd)) {
+        let file = watched_file(tables, work.set, found)?;
+        let target = duplicate_above(tables.files[file].held.as_raw_fd(), found.fd)?;
+        place(target, found.fd)?;
+        control(set, libc::EPOLL_CTL_DEL, found.fd, 0, 0).during("taking a registration out")?;
     }
     Ok(())
 }
@@ -227,8 +248,10 @@ mod tests {
 
     #[test]
     fn a_registration_line_gives_number_mask_and_data() {
-        let line = " 5 events: 8000201d data: ffffffff00000005  pos:0 ino:61af sdev:7";
-        assert_eq!(parse(line.trim()), Some((5, 0x8000_201d, 0xffff_ffff_0000_0005)));
+        let line = "       5 events: 8000201d data: ffffffff00000005  pos:0 ino:61af sdev:7";
+        let found = Registration { fd: 5, events: 0x8000_201d, data: 0xffff_ffff_0000_0005, inode: 0x61af };
+        assert_eq!(parse(line), Some(found));
+        assert_eq!(parse("5 events: 1"), None);
     }
 
     #[test]

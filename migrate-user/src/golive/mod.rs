@@ -18,8 +18,9 @@
 //! [`leave_repair_mode`], which is harmless at any time.
 //!
 //! One object a file, its capture and its restore side by side: [`tcp`], [`udp`], [`unix`], [`pipe`], [`eventfd`],
-//! [`timerfd`], [`epoll`], [`file`].
+//! [`timerfd`], [`epoll`], [`file`]. What the network brings meanwhile is not lost either: [`stragglers`].
 
+mod agreement;
 mod bytes;
 mod capture;
 mod clocks;
@@ -34,6 +35,7 @@ pub mod pipe;
 mod restore;
 pub mod signals;
 mod snapshot;
+pub mod stragglers;
 pub mod tcp;
 pub mod timerfd;
 pub mod timers;

@@ -200,12 +200,8 @@ impl Diag {
         }
         let mut sockets = Vec::new();
         for family in [libc::AF_INET, libc::AF_INET6] {
-            let request = InetRequest {
-                family: family as u8,
-                protocol: libc::IPPROTO_TCP as u8,
-                states: mask,
-                ..InetRequest::zeroed()
-            };
+            let request =
+                InetRequest { family: family as u8, protocol: libc::IPPROTO_TCP as u8, states: mask, ..InetRequest::zeroed() };
             self.dump(bytemuck::bytes_of(&request), |body| {
                 let message: InetMessage = prefix(body)?;
                 if let Some(state) = TcpState::from_raw(message.state) {

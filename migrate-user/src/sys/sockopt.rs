@@ -33,9 +33,8 @@ pub fn set<T: Pod>(fd: impl AsFd, level: i32, name: i32, value: &T) -> io::Resul
 /// What setsockopt(2) says.
 pub fn set_bytes(fd: impl AsFd, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
     // SAFETY: the kernel reads `value.len()` bytes from `value`.
-    let status = unsafe {
-        libc::setsockopt(fd.as_fd().as_raw_fd(), level, name, value.as_ptr().cast(), value.len() as libc::socklen_t)
-    };
+    let status =
+        unsafe { libc::setsockopt(fd.as_fd().as_raw_fd(), level, name, value.as_ptr().cast(), value.len() as libc::socklen_t) };
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -6,6 +6,7 @@
 //! goes on by itself.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
@@ -36,7 +37,19 @@ pub(in super::super) struct Held {
 /// What to send again by hand.
 #[derive(Debug)]
 struct InFlight {
-    connection: Connection,
+    source: SocketAddr,
+    destination: SocketAddr,
+    /// Of the first byte.
+    seq: u32,
+    ack: u32,
+    bytes: Bytes,
+    /// Does our FIN follow the last byte?
+    fin: bool,
+    /// As on the wire.
+    window: u16,
+    /// The most bytes of a segment, before options.
+    mss: usize,
+    timestamps: bool,
 }
 
 /// What one release did.
@@ -55,7 +68,7 @@ impl Held {
             options: options.clone(),
             unsent: wanted.send.unsent.clone(),
             then_fin: wanted.own_fin == OwnFin::Waiting,
-            again: in_flight.then(|| InFlight { connection: wanted.clone() }),
+            again: in_flight.then(|| InFlight::of(wanted)),
         }
     }
 
@@ -109,40 +122,92 @@ fn send_all(fd: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
 }
 
 impl InFlight {
-    /// Sends the first segments, our FIN behind the last byte; returns how many.
-    fn send(&self, fd: &OwnedFd, raw: &RawTcp) -> io::Result<usize> {
-        let connection = &self.connection;
-        let timestamp = connection.timestamp.map(|_| tcp_repair::timestamp(fd)).transpose()?;
-        for segment in segments(connection, timestamp) {
-            raw.send(&segment)?;
+    fn of(wanted: &Connection) -> Self {
+        let received = wanted.receive.seq.wrapping_add(wanted.receive.unread.len() as u32);
+        let shift = wanted.scales.map_or(0, |(_, receive)| receive);
+        Self {
+            source: on_wire(wanted.local),
+            destination: on_wire(wanted.peer),
+            seq: wanted.send.seq,
+            ack: received.wrapping_add(u32::from(wanted.peer_fin)),
+            bytes: wanted.send.in_flight.clone(),
+            fin: wanted.own_fin == OwnFin::Sent,
+            window: u16::try_from(wanted.rcv_wnd >> shift).unwrap_or(u16::MAX),
+            mss: wanted.mss as usize,
+            timestamps: wanted.timestamp.is_some(),
         }
-        Ok(segments(connection, timestamp).count())
+    }
+
+    /// Sends the first segments and the last one; returns how many.
+    fn send(&self, fd: &OwnedFd, raw: &RawTcp) -> io::Result<usize> {
+        let timestamp = if self.timestamps { Some(tcp_repair::timestamp(fd)?) } else { None };
+        let mut count = 0;
+        for segment in self.segments(timestamp) {
+            raw.send(&segment)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn segments(&self, timestamp: Option<u32>) -> impl Iterator<Item = Segment<'_>> {
+        let size = self.mss.saturating_sub(if timestamp.is_some() { TIMESTAMP_BYTES } else { 0 }).max(1);
+        let pieces = self.bytes.len().div_ceil(size).max(1);
+        let first = pieces.min(INITIAL_WINDOW);
+        // Behind a gap the very last piece: the peer's selective acknowledgement of it shows the socket what is missing.
+        let last = (first < pieces).then(|| pieces - 1);
+        (0..first).chain(last).map(move |piece| {
+            let start = piece * size;
+            let is_last = piece + 1 == pieces;
+            let fin = if is_last && self.fin { flags::FIN } else { 0 };
+            Segment {
+                source: self.source,
+                destination: self.destination,
+                seq: self.seq.wrapping_add(start as u32),
+                ack: self.ack,
+                flags: flags::ACK | if is_last { flags::PSH } else { 0 } | fin,
+                window: self.window,
+                // The peer's clock is not known here; zero echoes nothing.
+                timestamps: timestamp.map(|value| (value, 0)),
+                payload: &self.bytes[start..self.bytes.len().min(start + size)],
+            }
+        })
     }
 }
 
-fn segments(connection: &Connection, timestamp: Option<u32>) -> impl Iterator<Item = Segment<'_>> {
-    let size = (connection.mss as usize - if timestamp.is_some() { TIMESTAMP_BYTES } else { 0 }).max(1);
-    let bytes = &connection.send.in_flight;
-    let pieces = bytes.len().div_ceil(size).max(1);
-    let received = connection.receive.seq.wrapping_add(connection.receive.unread.len() as u32);
-    let shift = connection.scales.map_or(0, |(_, receive)| receive);
-    // Behind a gap the very last piece: the peer's selective acknowledgement of it shows the socket what is missing.
-    let first = pieces.min(INITIAL_WINDOW);
-    let last = (first < pieces).then(|| pieces - 1);
-    (0..first).chain(last).map(move |piece| {
-        let start = piece * size;
-        let last = piece + 1 == pieces;
-        let fin = if last && connection.own_fin == OwnFin::Sent { flags::FIN } else { 0 };
-        Segment {
-            source: on_wire(connection.local),
-            destination: on_wire(connection.peer),
-            seq: connection.send.seq.wrapping_add(start as u32),
-            ack: received.wrapping_add(u32::from(connection.peer_fin)),
-            flags: flags::ACK | if last { flags::PSH } else { 0 } | fin,
-            window: u16::try_from(connection.rcv_wnd >> shift).unwrap_or(u16::MAX),
-            // The peer's clock is not known here; zero echoes nothing.
-            timestamps: timestamp.map(|value| (value, 0)),
-            payload: &bytes[start..bytes.len().min(start + size)],
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_flight(bytes: usize, fin: bool) -> InFlight {
+        InFlight {
+            source: "10.0.0.1:80".parse().unwrap(),
+            destination: "10.0.0.2:4000".parse().unwrap(),
+            seq: u32::MAX,
+            ack: 5,
+            bytes: Bytes(vec![0; bytes]),
+            fin,
+            window: 100,
+            mss: 1012,
+            timestamps: true,
         }
-    })
+    }
+
+    fn ranges(in_flight: &InFlight) -> Vec<(u32, usize, bool)> {
+        let range =
+            |segment: Segment<'_>| (segment.seq.wrapping_sub(u32::MAX), segment.payload.len(), segment.flags & flags::FIN != 0);
+        in_flight.segments(Some(1)).map(range).collect()
+    }
+
+    #[test]
+    fn a_short_flight_is_sent_whole_with_its_fin() {
+        assert_eq!(ranges(&in_flight(1500, true)), [(0, 1000, false), (1000, 500, true)]);
+        assert_eq!(ranges(&in_flight(0, true)), [(0, 0, true)]);
+    }
+
+    #[test]
+    fn of_a_long_flight_the_initial_window_and_the_last_segment_are_sent() {
+        let ranges = ranges(&in_flight(50_001, false));
+        assert_eq!(ranges.len(), 11);
+        assert_eq!((ranges[9], ranges[10]), ((9000, 1000, false), (50_000, 1, false)));
+    }
 }

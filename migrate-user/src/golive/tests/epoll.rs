@@ -6,8 +6,9 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::holder::Holder;
 use super::stage::{SERVER_V4, Stage};
-use super::{privileged, task};
+use super::{privileged, task, until};
 use crate::golive::{self, FileState, RestoreReport};
+use crate::sys::tcp_repair;
 
 const IN: u32 = libc::EPOLLIN as u32;
 const OUT: u32 = libc::EPOLLOUT as u32;
@@ -49,7 +50,8 @@ impl Program {
     }
 
     fn holder(&self, ns: Option<&File>) -> Holder {
-        let mut list: Vec<(&dyn AsRawFd, RawFd)> = self.files.iter().map(|(file, number)| (file as &dyn AsRawFd, *number)).collect();
+        let mut list: Vec<(&dyn AsRawFd, RawFd)> =
+            self.files.iter().map(|(file, number)| (file as &dyn AsRawFd, *number)).collect();
         list.push((&self.set, 4));
         Holder::new(ns, &list)
     }
@@ -189,7 +191,7 @@ fn a_connection_in_an_epoll_set_is_ready_as_soon_as_it_has_moved() {
     target.add(stage.stand_in(false), 20, IN | ET);
     target.add(stage.stand_in(false), 21, IN | ET);
     (&talking).write_all(b"question").unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    until(|| tcp_repair::unread(source.file(20)).unwrap() == 8);
     stage.mute("source");
     let (from, to) = (source.holder(Some(&stage.source)), target.holder(Some(&stage.target)));
     let snapshot = super::capture(&[&from]);
@@ -201,8 +203,12 @@ fn a_connection_in_an_epoll_set_is_ready_as_soon_as_it_has_moved() {
     assert_eq!(target.wait(), [(20, IN)]);
     // The registration is still that of the same file: a new request is an edge.
     (&silent).write_all(b"another").unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    assert_eq!(target.wait(), [(21, IN)]);
+    let mut ready = Vec::new();
+    until(|| {
+        ready = target.wait();
+        !ready.is_empty()
+    });
+    assert_eq!(ready, [(21, IN)]);
     let mut bytes = [0; 8];
     target.file(20).read_exact(&mut bytes).unwrap();
     assert_eq!(&bytes, b"question");

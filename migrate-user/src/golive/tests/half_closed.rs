@@ -1,12 +1,11 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
 
-use super::privileged;
 use super::stage::{SERVER_V4, Stage};
+use super::{privileged, until};
 use crate::golive::FileState;
 use crate::golive::tcp::{OwnFin, TcpSocketState};
-use crate::sys::sockopt;
+use crate::sys::{sockopt, tcp_repair};
 
 fn pair(stage: &Stage) -> (TcpStream, TcpStream) {
     let listener = stage.listen(&stage.source, &format!("{SERVER_V4}:80"));
@@ -19,14 +18,13 @@ fn rest(mut stream: &TcpStream) -> Vec<u8> {
     bytes
 }
 
-/// Segments over the bridge take a moment.
-fn settle() {
-    std::thread::sleep(Duration::from_millis(50));
-}
-
 fn kernel_state(stream: &TcpStream) -> u8 {
     sockopt::get::<[u8; 8]>(stream, libc::IPPROTO_TCP, libc::TCP_INFO).unwrap()[0]
 }
+
+const CLOSED: u8 = 7;
+const CLOSE_WAIT: u8 = 8;
+const FIN_WAIT2: u8 = 5;
 
 #[test]
 fn a_client_that_has_finished_still_gets_its_answer() {
@@ -41,13 +39,13 @@ fn a_client_that_has_finished_still_gets_its_answer() {
             (&client).write_all(b"request").unwrap();
         }
         client.shutdown(Shutdown::Write).unwrap();
-        settle();
+        until(|| kernel_state(&server) == CLOSE_WAIT);
         if read_end {
             assert_eq!(rest(&server), b"");
         }
         stage.mute("source");
         let (servers, _) = stage.move_connections(vec![server], false);
-        assert_eq!(kernel_state(&servers[0]), 8, "CLOSE_WAIT");
+        assert_eq!(kernel_state(&servers[0]), CLOSE_WAIT);
         assert_eq!(rest(&servers[0]), if unread { &b"request"[..] } else { b"" });
         (&servers[0]).write_all(b"answer").unwrap();
         drop(servers);
@@ -65,9 +63,12 @@ fn our_fin_reaches_the_client_wherever_it_was() {
         let (client, server) = pair(&stage);
         let mut expected = b"answer".to_vec();
         (&server).write_all(b"answer").unwrap();
-        settle();
+        until(|| tcp_repair::unacknowledged(&server).unwrap() == 0);
         match wanted {
-            OwnFin::Acknowledged => server.shutdown(Shutdown::Write).unwrap(),
+            OwnFin::Acknowledged => {
+                server.shutdown(Shutdown::Write).unwrap();
+                until(|| kernel_state(&server) == FIN_WAIT2);
+            }
             OwnFin::Sent => {
                 stage.mute("source");
                 (&server).write_all(b" in flight").unwrap();
@@ -85,7 +86,6 @@ fn our_fin_reaches_the_client_wherever_it_was() {
                 server.shutdown(Shutdown::Write).unwrap();
             }
         }
-        settle();
         stage.mute("source");
         let (servers, moved) = stage.move_connections(vec![server], false);
         let FileState::Tcp(socket) = &moved.snapshot.files[0].state else { panic!("no TCP socket") };
@@ -107,15 +107,14 @@ fn a_connection_closed_by_the_client_and_then_by_us_ends_cleanly() {
     let stage = Stage::new();
     let (client, server) = pair(&stage);
     client.shutdown(Shutdown::Write).unwrap();
-    settle();
+    until(|| kernel_state(&server) == CLOSE_WAIT);
     stage.mute("source");
     (&server).write_all(b"last words").unwrap();
     server.shutdown(Shutdown::Write).unwrap();
     let (servers, _) = stage.move_connections(vec![server], false);
     assert_eq!(rest(&client), b"last words");
     assert_eq!(rest(&servers[0]), b"");
-    settle();
-    assert_eq!(kernel_state(&servers[0]), 7, "closed");
+    until(|| kernel_state(&servers[0]) == CLOSED);
 }
 
 #[test]
@@ -127,11 +126,11 @@ fn a_reset_that_was_not_seen_yet_is_seen_after_the_move() {
         let stage = Stage::new();
         let (client, server) = pair(&stage);
         (&client).write_all(b"last words").unwrap();
-        settle();
+        until(|| tcp_repair::unread(&server).unwrap() == 10);
         // Closing with zero linger resets.
         sockopt::set(&client, libc::SOL_SOCKET, libc::SO_LINGER, &sockopt::Linger { on: 1, seconds: 0 }).unwrap();
         drop(client);
-        settle();
+        until(|| kernel_state(&server) == CLOSED);
         if seen {
             assert!(server.take_error().unwrap().is_some());
         }

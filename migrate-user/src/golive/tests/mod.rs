@@ -5,6 +5,7 @@ mod half_closed;
 mod holder;
 mod objects;
 mod stage;
+mod stragglers;
 mod tables;
 mod tcp;
 mod unix;
@@ -24,6 +25,13 @@ fn privileged(test: &str) -> bool {
             println!("skipped {test}: cannot make a network namespace: {error}");
             false
         }
+    }
+}
+
+/// Waits for what will come; a test that hangs here says what did not.
+fn until(mut come: impl FnMut() -> bool) {
+    while !come() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
 

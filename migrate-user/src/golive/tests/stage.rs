@@ -145,7 +145,7 @@ pub(super) fn numbered<F: AsRawFd>(list: &[F]) -> Vec<(&dyn AsRawFd, i32)> {
     list.iter().zip(3..).map(|(fd, number)| (fd as &dyn AsRawFd, number)).collect()
 }
 
-fn run(ns: &File, command: &str) -> String {
+pub(super) fn run(ns: &File, command: &str) -> String {
     let mut words = command.split(' ');
     let mut command_line = Command::new(words.next().unwrap());
     command_line.args(words);

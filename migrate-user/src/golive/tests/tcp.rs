@@ -284,6 +284,34 @@ fn a_listening_socket_takes_connections_and_keeps_its_options_and_the_unaccepted
 }
 
 #[test]
+fn a_connection_with_both_ends_in_the_container_moves_with_what_is_queued() {
+    if !privileged("a_connection_with_both_ends") {
+        return;
+    }
+    let stage = Stage::new();
+    for address in ["127.0.0.1", SERVER_V4] {
+        let listener = stage.listen(&stage.source, &format!("{address}:6379"));
+        let to = listener.local_addr().unwrap();
+        let client = crate::sys::enter_netns::within(&stage.source, || TcpStream::connect(to)).unwrap().unwrap();
+        let (server, _) = listener.accept().unwrap();
+        drop(listener);
+        let sent = stuff(&client, &pattern(1, 9_000_000));
+        (&server).write_all(&pattern(2, 1000)).unwrap();
+        let source = super::Holder::new(Some(&stage.source), &numbered(&[client, server]));
+        let ends = [stage.stand_in(false), stage.stand_in(false)];
+        let target = super::Holder::new(Some(&stage.target), &numbered(&ends));
+        let snapshot = super::capture(&[&source]);
+        let mut restored = golive::restore(&[super::task(&target)], &snapshot).unwrap();
+        assert!(restored.report.unread_bytes > 1000 && restored.report.unsent_bytes > 0, "{:?}", restored.report);
+        assert_eq!(restored.release().failures, Vec::<String>::new());
+        let [client, server] = ends.map(TcpStream::from);
+        assert!(read_exactly(&server, sent) == pattern(1, 9_000_000)[..sent]);
+        assert!(read_exactly(&client, 1000) == pattern(2, 1000));
+        talk(&client, &server);
+    }
+}
+
+#[test]
 fn options_of_a_connection_move_with_it() {
     if !privileged("options_of_a_connection") {
         return;
