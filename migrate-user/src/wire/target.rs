@@ -155,9 +155,9 @@ impl Target {
     pub fn done(&mut self, output: Output) {
         let Some(action) = self.queue.finish() else { return };
         match (action, output) {
-            (Action::Kill { .. }, _) => return self.killed(),
-            (Action::Unmute { .. }, output) => return self.unmuted(output),
-            (Action::Write { state: TargetState::Aborted, .. }, _) => return self.aborted(),
+            (Action::Kill { .. }, _) => self.killed(),
+            (Action::Unmute { .. }, output) => self.unmuted(output),
+            (Action::Write { state: TargetState::Aborted, .. }, _) => self.aborted(),
             _ if self.phase >= Phase::Live => {}
             (Action::CheckImage { .. }, Output::Image { present }) => {
                 self.wants.image = !present;
@@ -316,6 +316,18 @@ impl Target {
     #[must_use]
     pub const fn id(&self) -> Option<MigrationId> {
         self.id
+    }
+
+    /// What is to be made, once the source has said so.
+    #[must_use]
+    pub const fn prepared(&self) -> Option<&Prepare> {
+        self.prepare.as_ref()
+    }
+
+    /// What this host has told the source that it is.
+    #[must_use]
+    pub const fn own_host(&self) -> &Hello {
+        &self.ours
     }
 
     /// What the source is, once it has said so.

@@ -198,6 +198,9 @@ fn tampered(kind: super::super::Kind, tamper: fn(&mut Message)) -> World {
     world
 }
 
+/// Which message is changed, and how.
+type Tamper = (super::super::Kind, fn(&mut Message));
+
 macro_rules! tamper {
     ($name:ident, $body:ident => $change:expr) => {
         (super::super::Kind::$name, |message| {
@@ -210,7 +213,7 @@ macro_rules! tamper {
 
 #[test]
 fn what_a_peer_gets_wrong_ends_the_migration_and_the_source_runs_on() {
-    let tampers: [(super::super::Kind, fn(&mut Message)); 8] = [
+    let tampers: [Tamper; 8] = [
         tamper!(Hello, hello => hello.protocol = 9),
         tamper!(Round, round => round.chunk.0[90] ^= 1),
         tamper!(Round, round => round.chunk.0 = SPOOL[2].as_bytes().to_vec()),
