@@ -1,5 +1,6 @@
 //! Descriptors: their numbers, pipes, and the ways to move bytes.
 
+mod by_number;
 mod counter;
 mod descriptors;
 mod fifo;
@@ -42,4 +43,8 @@ pub const GUESTS: &[Guest] = &[
     guest("eventfd_processes", counter::processes),
     guest("inotify", notify::inotify),
     guest("inotify_tree", notify::tree),
+    guest("by_number_descriptors", by_number::descriptors),
+    guest("by_number_others", by_number::others),
+    guest("rare_calls", by_number::rare),
+    guest("restart_syscall", by_number::restarted),
 ];

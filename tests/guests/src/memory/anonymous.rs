@@ -18,7 +18,7 @@ pub fn anonymous(chain: &mut Chain) -> Result {
         check_eq!(map.bytes(len - 100..*len), &data[..], "bytes");
         chain.bytes(map.bytes(len - 200..*len));
     }
-    maps.retain(|(_, _, len)| len / PAGE % 2 == 0);
+    maps.retain(|(_, _, len)| (len / PAGE).is_multiple_of(2));
     let again = Map::zeros(3 * PAGE)?;
     check!(again.bytes(0..3 * PAGE).iter().all(|&byte| byte == 0), "memory that was used before is not zero");
     chain.num(again.start() as usize);

@@ -124,7 +124,7 @@ pub fn errors(chain: &mut Chain) -> Result {
     fails!(ETXTBSY, execv(c"busy".as_ptr(), args.as_ptr()))?;
     fails!(EACCES, execv(c".".as_ptr(), args.as_ptr()))?;
     fails!(ENOTDIR, execv(c"garbage/x".as_ptr(), args.as_ptr()))?;
-    fails!(EFAULT, execv(c"garbage".as_ptr(), 8 as *const _))?;
+    fails!(EFAULT, execv(c"garbage".as_ptr(), std::ptr::without_provenance(8)))?;
     let long = fd::c(&"x".repeat(200_000));
     fails!(E2BIG, execv(SELF.as_ptr(), [long.as_ptr(), null()].as_ptr()))?;
     fd::close(writer)?;

@@ -62,7 +62,8 @@ pub fn waitid(chain: &mut Chain) -> Result {
     let (killed, hold) = held(6)?;
     kill(killed, libc::SIGKILL)?;
     let mut usage: libc::rusage = zero();
-    raw!(SYS_waitid, libc::P_PGID, plain!(getpgrp()), &raw mut info, libc::WEXITED, &raw mut usage)?;
+    let group = plain!(getpgrp());
+    raw!(SYS_waitid, libc::P_PGID, group, &raw mut info, libc::WEXITED, &raw mut usage)?;
     // SAFETY: a child's signal.
     let (who, what) = unsafe { (info.si_pid(), info.si_status()) };
     check_eq!((who, what, info.si_code), (killed, libc::SIGKILL, libc::CLD_KILLED), "who and how");
