@@ -1,11 +1,14 @@
 //! `migrate agent`.
 
 use super::{CliError, Global};
+use crate::agent::api::Code;
 use crate::agent::{self, AgentConfig};
 use clap::Args;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,6 +52,9 @@ fn ring_size(text: &str) -> Result<u32, String> {
 
 impl Agent {
     pub(super) fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+        let filter = EnvFilter::builder().with_env_var("MIGRATE_LOG").with_default_directive(LevelFilter::INFO.into());
+        let filter = filter.from_env().map_err(|error| CliError::caused(Code::Usage, "MIGRATE_LOG is no filter", error))?;
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
         agent::run(self.config(global))?;
         Ok(ExitCode::SUCCESS)
     }

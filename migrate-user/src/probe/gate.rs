@@ -33,7 +33,8 @@ pub enum GateEvent {
     Image { host_tid: u32, record: Record },
     /// Something that a replica cannot follow.
     NotMigratable { host_tid: u32, why: String },
-    /// A held signal that has not been delivered when the container was looked at: it is pending.
+    /// A task has ended: no image of its comes any more.
+    TaskEnded { host_tid: u32 },
     /// Every traced task has ended.
     Ended,
 }
@@ -104,6 +105,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         match stop {
             Stop::Exited(_) | Stop::Killed(_) => {
                 self.tasks.remove(&pid);
+                (self.tell)(GateEvent::TaskEnded { host_tid: pid.unsigned_abs() });
                 Ok(())
             }
             Stop::Execed => {

@@ -121,6 +121,9 @@ pub trait Backend {
     /// Sets them.
     fn set_signal_mask(&mut self, pid: Pid, mask: u64) -> Result<()>;
 
+    /// Prepares a task for its release, so that it runs on by itself if this program dies from here on. It does not move.
+    fn unleash(&mut self, pid: Pid) -> Result<()>;
+
     /// Lets go of a task. One that stands at a call makes it for real; one in [`At::Vfork`] is let go when that is over.
     fn release(&mut self, pid: Pid) -> Result<()>;
 }

@@ -1,9 +1,9 @@
 //! The last steps of a replica: what the kernel holds for its tasks besides memory and descriptors, and their release.
 //!
 //! ```text
-//!  settle  ->  (descriptors' contents: golive::restore)  ->  arm  ->  release
+//!  settle  ->  (descriptors' contents: golive::restore)  ->  arm  ->  Go  ->  unleash  ->  release
 //! ```
-//! Up to and including `arm` nothing has left the replica, and it can still be thrown away.
+//! Up to `unleash` nothing has left the replica, and it can still be thrown away.
 
 use super::backend::{At, Backend};
 use super::calls::timer::{ArmedTimer, TimerId};
@@ -87,6 +87,14 @@ impl<B: Backend> Engine<B> {
         }
         for (pid, mask) in masks {
             self.backend.set_signal_mask(pid, mask)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the replica independent of this program: if it dies, the tasks run on. They do not move yet.
+    pub fn unleash(&mut self) -> Result<()> {
+        for pid in self.live_tasks().map(|(_, pid)| pid).collect::<Vec<_>>() {
+            self.backend.unleash(pid)?;
         }
         Ok(())
     }

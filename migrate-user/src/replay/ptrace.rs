@@ -540,22 +540,29 @@ impl Backend for Ptrace {
         Ok(ptrace::set_sigmask(pid, mask)?)
     }
 
-    fn release(&mut self, pid: Pid) -> Result<()> {
-        if self.at(pid) == At::Vfork {
-            // It cannot be stopped in there; its child is let go too, so this ends.
-            self.vfork_done(pid)?;
-        }
+    fn unleash(&mut self, pid: Pid) -> Result<()> {
         let task = self.task_mut(pid)?;
-        let mut signal = 0;
         match task.at {
-            At::Dead => return Ok(()),
+            // In vfork it cannot be stopped; it goes on when its child does.
+            At::Dead | At::Vfork => return Ok(()),
             At::Call(call) => task.make_call(&call),
-            At::Fault(own) => signal = own,
-            At::User | At::Vfork => {}
+            At::Fault(_) | At::User => {}
         }
-        if task.dirty {
+        if std::mem::take(&mut task.dirty) {
             ptrace::set_regs(pid, &task.regs)?;
         }
+        Ok(ptrace::set_fate(pid, Fate::RunOn)?)
+    }
+
+    fn release(&mut self, pid: Pid) -> Result<()> {
+        match self.at(pid) {
+            At::Dead => return Ok(()),
+            // Its child is let go too, so this ends.
+            At::Vfork => self.vfork_done(pid)?,
+            _ => {}
+        }
+        self.unleash(pid)?;
+        let signal = if let At::Fault(own) = self.at(pid) { own } else { 0 };
         ptrace::detach(pid, signal)?;
         self.tasks.remove(&pid);
         Ok(())

@@ -92,8 +92,8 @@ impl Replica {
         answer.await.map_err(|_| ReplicaError::Ended)?
     }
 
-    /// Lets the replica go live on the CPUs that its container has.
-    pub async fn release(&self) -> Result<(), ReplicaError> {
+    /// Makes the replica independent of this program, on the CPUs that its container has. It does not move yet.
+    pub async fn unleash(&self) -> Result<(), ReplicaError> {
         let (before, pinned) = (self.before, self.before.last());
         self.with(move |engine| {
             for (_, pid) in engine.live_tasks() {
@@ -102,9 +102,14 @@ impl Replica {
                     let _ = affinity::set(pid, &before);
                 }
             }
-            engine.release()
+            engine.unleash()
         })
         .await
+    }
+
+    /// Lets the replica go live.
+    pub async fn release(&self) -> Result<(), ReplicaError> {
+        self.with(Engine::release).await
     }
 }
 

@@ -13,12 +13,13 @@ mod assembler;
 mod assembler_tests;
 mod drain;
 mod slots;
+mod worker;
 
 use crate::probe::ProbeError;
 use crate::record::Record;
 
 pub use assembler::{Assembler, Event, GapReason, for_log};
-pub use drain::{Drain, DrainOptions, Fill, Sink, Stats};
+pub use drain::{Drain, DrainOptions, Fill, OnFill, ReadCounters, Sink, Stats};
 
 /// One entry of the ring: a record, or a piece of one ([`migrate_common::record::Kind::Piece`]).
 pub type RawEntry = Record;

@@ -143,12 +143,17 @@ impl Freezer {
         self.set(false, FREEZE_BOUND)
     }
 
+    /// Asks the kernel to freeze or thaw, and does not wait until it has.
+    pub fn ask(&self, frozen: bool) -> Result<(), CgroupError> {
+        let path = self.cgroup.path.join("cgroup.freeze");
+        let action = if frozen { "freeze by" } else { "thaw by" };
+        std::fs::write(&path, if frozen { "1" } else { "0" }).map_err(|source| CgroupError::Io { action, path, source })
+    }
+
     /// Freezes or thaws and reads it back; how long it took.
     pub fn set(&self, frozen: bool, bound: Duration) -> Result<Duration, CgroupError> {
         let start = Instant::now();
-        let path = self.cgroup.path.join("cgroup.freeze");
-        let action = if frozen { "freeze by" } else { "thaw by" };
-        std::fs::write(&path, if frozen { "1" } else { "0" }).map_err(|source| CgroupError::Io { action, path, source })?;
+        self.ask(frozen)?;
         // Polled, first at once: a notification through poll(2) on cgroup.events may come 10 ms late by design.
         let mut pause = Duration::from_micros(20);
         while self.cgroup.frozen()? != frozen {

@@ -91,13 +91,22 @@ fn request(what: &'static str, number: u32, pid: Pid, addr: usize, data: usize) 
     if result < 0 { Err(PtraceError::last(what, pid)) } else { Ok(result) }
 }
 
-/// Traces a task and, from now on, every task that it makes. It is not stopped.
-pub fn seize(pid: Pid, fate: Fate) -> Result<()> {
+fn options(fate: Fate) -> usize {
     let options = match fate {
         Fate::RunOn => OPTIONS,
         Fate::Die => OPTIONS | libc::PTRACE_O_EXITKILL | libc::PTRACE_O_SUSPEND_SECCOMP,
     };
-    request("seize", libc::PTRACE_SEIZE, pid, 0, options as usize).map(drop)
+    options as usize
+}
+
+/// Traces a task and, from now on, every task that it makes. It is not stopped.
+pub fn seize(pid: Pid, fate: Fate) -> Result<()> {
+    request("seize", libc::PTRACE_SEIZE, pid, 0, options(fate)).map(drop)
+}
+
+/// Changes what happens to a stopped tracee when the tracer dies.
+pub fn set_fate(pid: Pid, fate: Fate) -> Result<()> {
+    request("setoptions", libc::PTRACE_SETOPTIONS, pid, 0, options(fate)).map(drop)
 }
 
 /// Stops a running tracee: a [`Stop::Event`] follows.

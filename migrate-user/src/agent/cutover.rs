@@ -1,0 +1,65 @@
+//! What crosses the wire at the cut-over beside the last records.
+
+use crate::golive::{self, FileState, Snapshot};
+use crate::replay::live::PendingSignal;
+use crate::sys::ptrace::SIGINFO_BYTES;
+use serde::{Deserialize, Serialize};
+
+/// The frozen source.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CutOver {
+    /// When it was frozen: CLOCK_MONOTONIC of its host.
+    pub frozen_ns: u64,
+    pub snapshot: Snapshot,
+}
+
+impl CutOver {
+    /// Established connections.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.snapshot.files.iter().filter(|file| matches!(file.state, FileState::Tcp(_))).count() as u64
+    }
+
+    /// Signals that wait, in the form that the replica takes.
+    #[must_use]
+    pub fn signals(&self) -> Vec<PendingSignal> {
+        let mut all = Vec::new();
+        for task in &self.snapshot.signals {
+            for (shared, queue) in [(false, &task.thread), (true, &task.process)] {
+                for bytes in queue {
+                    let Ok(info) = <[u8; SIGINFO_BYTES]>::try_from(bytes.0.as_slice()) else { continue };
+                    all.push(PendingSignal { tid: task.ns_tid.unsigned_abs(), shared, info });
+                }
+            }
+        }
+        all
+    }
+}
+
+/// The number that a task has in its own pid namespace.
+pub fn namespace_tid(host_pid: i32) -> std::io::Result<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{host_pid}/status"))?;
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))
+        .and_then(|numbers| numbers.split_whitespace().next_back()?.parse().ok())
+        .ok_or_else(|| std::io::ErrorKind::InvalidData.into())
+}
+
+/// The processes of a cgroup, as `golive` names them. Zombies have no descriptors and are left out.
+pub fn tasks(cgroup: &crate::sys::cgroup::Cgroup) -> Result<Vec<golive::Task>, String> {
+    let pids = cgroup.processes().map_err(|error| error.to_string())?;
+    let mut tasks = Vec::new();
+    for host_pid in pids {
+        let is_zombie = std::fs::read_to_string(format!("/proc/{host_pid}/stat"))
+            .map_err(|error| error.to_string())?
+            .rsplit_once(") ")
+            .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']));
+        if !is_zombie {
+            let ns_tid = namespace_tid(host_pid).map_err(|error| error.to_string())?;
+            tasks.push(golive::Task { ns_tid, host_pid });
+        }
+    }
+    tasks.sort_by_key(|task| task.ns_tid);
+    Ok(tasks)
+}

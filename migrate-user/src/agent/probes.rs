@@ -1,0 +1,77 @@
+//! The recorder and its ring, shared by all containers of an agent. A ring that fills up holds the containers that fill it.
+
+use crate::probe::{Options, ProbeError, Recorder};
+use crate::ring::{Drain, DrainOptions, Fill, RingError};
+use crate::sys::cgroup::{Cgroup, Freezer};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Why the recorder does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbesError {
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    #[error("the recorder's ring has been taken already")]
+    NoRing,
+}
+
+type Held = Arc<Mutex<HashMap<u32, Freezer>>>;
+
+/// Recorder and drain.
+#[derive(Debug)]
+pub struct Probes {
+    pub recorder: Arc<Recorder>,
+    pub drain: Drain,
+    /// Who is frozen while the ring is too full.
+    holdable: Held,
+}
+
+impl Probes {
+    /// Loads and attaches the programs and starts to drain their ring.
+    ///
+    /// # Errors
+    /// Without root, BTF or the eBPF object.
+    pub fn load(ring_bytes: u32) -> Result<Self, ProbesError> {
+        let recorder = Arc::new(Recorder::load(Options { ring_bytes, ..Options::default() })?);
+        let ring = recorder.take_ring().ok_or(ProbesError::NoRing)?;
+        let holdable = Held::default();
+        let (counting, holding) = (Arc::clone(&recorder), Arc::clone(&holdable));
+        let drain = Drain::start(
+            ring,
+            Box::new(move |slot| counting.counters(slot)),
+            Box::new(move |fill| hold(&holding, fill)),
+            DrainOptions::default(),
+        )?;
+        Ok(Self { recorder, drain, holdable })
+    }
+
+    /// A container that may be held while the ring is too full.
+    pub fn watch(&self, slot: u32, cgroup: &Cgroup) {
+        self.lock().insert(slot, cgroup.freezer());
+    }
+
+    /// Leaves a container alone from here on: it is no longer recorded, or frozen for another reason.
+    pub fn unwatch(&self, slot: u32) {
+        self.lock().remove(&slot);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u32, Freezer>> {
+        self.holdable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Freezes at the high-water mark, thaws when the ring is empty. Runs on the drain's thread, which empties the ring meanwhile only
+/// as far as this returns at once: so it does not wait until the kernel has frozen the last task.
+fn hold(holdable: &Held, fill: Fill) {
+    let frozen = matches!(fill, Fill::High { .. });
+    if let Fill::High { waiting_bytes } = fill {
+        tracing::warn!(waiting_bytes, "the ring is filling up: the recorded containers are held until it is drained");
+    }
+    for freezer in holdable.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        if let Err(error) = freezer.ask(frozen) {
+            tracing::warn!(%error, "a container could not be held or let go");
+        }
+    }
+}
