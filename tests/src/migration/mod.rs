@@ -82,6 +82,9 @@ fn perform(scene: &mut Scene<'_>, plan: &Plan) -> Result<Outcome> {
     let live = scene.live_copies()?;
     outcome.live_on = live.clone();
     outcome.source_alive = live.iter().any(|name| name == "h1");
+    if plan.workload.check == Check::Chain {
+        outcome.note(scene.check_end(host));
+    }
     outcome.judge(plan);
     Ok(outcome)
 }

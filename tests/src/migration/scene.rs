@@ -135,6 +135,21 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
+    /// A workload that prints a chain ends when it is told to, and by its own word nothing was wrong.
+    pub(super) fn check_end(&self, host: &str) -> Result<(), String> {
+        let end = || -> Result<(String, String)> {
+            let host = self.lab.host(host)?;
+            host.docker_output(["stop", "--time=20", NAME])?;
+            let code = host.docker_output(["inspect", "--format", "{{.State.ExitCode}}", NAME])?;
+            Ok((code, output(&host)?.lines().last().unwrap_or_default().to_string()))
+        };
+        match end() {
+            Ok((code, last)) if code == "0" && last.starts_with("end ") => Ok(()),
+            Ok((code, last)) => Err(format!("told to end, it ended with {code} and said {last:?}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// The hosts on which a copy of the container computes: it runs, is not frozen, and is not a replica that follows a log.
     pub(super) fn live_copies(&self) -> Result<Vec<String>> {
         let mut live = Vec::new();

@@ -23,36 +23,41 @@ const RATE: &str = "1gbit";
 /// The workload whose clients are watched while agents die.
 const KILLED: &str = "static";
 
-/// Which of these tests to run.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
-    pub guests: bool,
-    pub migrations: bool,
-}
-
-pub(super) fn run(root: &Path, dir: Option<PathBuf>, wanted: Wanted, tally: &mut Tally) -> Result<()> {
+/// A lab for the tests, without agents yet; `None`, and the reason counted, when there can be none.
+pub(super) fn up(root: &Path, dir: Option<PathBuf>, tally: &mut Tally) -> Option<Lab> {
     // SAFETY: geteuid takes no arguments and cannot fail.
     if unsafe { libc::geteuid() } != 0 {
         tally.skip("everything in the lab", "it needs root");
+        return None;
+    }
+    let dir = dir.unwrap_or_else(|| lab_command::dir(root, None).with_extension("test"));
+    Lab::up(&dir, &options(root, false)).map_err(|error| tally.fail("the lab", error.to_string())).ok()
+}
+
+fn options(root: &Path, agents: bool) -> lab::Options {
+    lab::Options { rate: RATE.to_string(), agents, migrate: build::binary(root, "migrate") }
+}
+
+/// Runs what was asked for.
+pub(super) fn run(root: &Path, lab: &mut Lab, with_guests: bool, with_migrations: bool, tally: &mut Tally) -> Result<()> {
+    if !with_guests && !with_migrations {
         return Ok(());
     }
     build::all(root, false)?;
     let store = lab_command::store(root, &Image::ALL)?;
-    let dir = dir.unwrap_or_else(|| lab_command::dir(root, None).with_extension("test"));
-    let options = lab::Options { rate: RATE.to_string(), agents: true, migrate: build::binary(root, "migrate") };
-    let mut lab = match Lab::up(&dir, &options) {
-        Ok(lab) => lab,
+    match Lab::up(&lab.dir, &options(root, true)) {
+        Ok(up) => *lab = up,
         Err(error) => {
-            tally.fail("the lab", error.to_string());
+            tally.fail("the agents", error.to_string());
             return Ok(());
         }
-    };
-    let failed_before = tally.failed.len();
-    if wanted.guests {
-        guests(&lab, &store, tally)?;
     }
-    if wanted.migrations {
-        migrations(root, &mut lab, &store, tally);
+    let failed_before = tally.failed.len();
+    if with_guests {
+        guests(lab, &store, tally)?;
+    }
+    if with_migrations {
+        migrations(root, lab, &store, tally);
     }
     if tally.failed.len() > failed_before {
         // The agents' words are worth having after a failure.
@@ -60,7 +65,6 @@ pub(super) fn run(root: &Path, dir: Option<PathBuf>, wanted: Wanted, tally: &mut
             eprintln!("== the agent of {}\n{}", host.state.name, host.log_tail("agent", 40));
         }
     }
-    Lab::down(&dir)?;
     Ok(())
 }
 

@@ -4,24 +4,35 @@
 
 use std::{
     collections::BTreeMap,
+    env,
     io::{BufRead, BufReader},
     path::Path,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result};
+use migrate_tests::lab::Lab;
 
 use super::tally::Tally;
 use crate::{paths, run};
 
+/// Tells tests where Docker daemons are: their sockets, separated by colons.
+const DOCKERS_VARIABLE: &str = "MIGRATE_TEST_DOCKERS";
+
 /// Runs all tests of the workspace except those of the eBPF crate, which is not for this machine's processor.
-pub(super) fn run(root: &Path, tally: &mut Tally) -> Result<()> {
+///
+/// Tests that need Docker daemons get the lab's.
+pub(super) fn run(root: &Path, lab: Option<&Lab>, tally: &mut Tally) -> Result<()> {
     let mut cargo = Command::new(paths::cargo());
     cargo
         .current_dir(root)
         .args(["test", "--workspace", "--exclude", "migrate-ebpf", "--no-fail-fast", "--", "--show-output"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
+    if let Some(lab) = lab {
+        let sockets: Vec<_> = lab.hosts()?.iter().map(|host| host.files.docker_socket()).collect();
+        cargo.env(DOCKERS_VARIABLE, env::join_paths(sockets).context("a socket's path holds a colon")?);
+    }
     let line = run::shown(&cargo);
     eprintln!("+ {line}");
     let mut child = cargo.spawn().with_context(|| format!("cannot start `{line}`"))?;
@@ -55,8 +66,8 @@ impl Reader {
         if line.starts_with("running ") && (line.ends_with(" tests") || line.ends_with(" test")) {
             self.finish(tally);
             self.open = true;
-        } else if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
-            self.current = Some(name.to_string());
+        } else if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" ----")) {
+            self.current = Some(plain(name.trim_end_matches(" stdout")).to_string());
         } else if line.starts_with("test result: ") {
             self.result(line, tally);
         } else if matches!(line, "successes:" | "failures:") {
@@ -64,10 +75,10 @@ impl Reader {
         } else if let Some(name) = &self.current {
             self.printed.entry(name.clone()).or_default().push(line.to_string());
         } else if let Some((name, reason)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ignored")) {
-            tally.skip(name, reason.trim_start_matches(", ").to_string());
+            tally.skip(plain(name), reason.trim_start_matches(", ").to_string());
         } else if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
             // Its output follows; the reason is filled in at the end of the program.
-            tally.fail(name, String::new());
+            tally.fail(plain(name), String::new());
         }
     }
 
@@ -96,6 +107,15 @@ impl Reader {
         if std::mem::take(&mut self.open) {
             tally.fail("a test program", "it ended before it gave its result");
         }
+    }
+}
+
+/// A test's name without the kind and the padding that libtest-mimic puts around it: `[signal] name   `.
+fn plain(name: &str) -> &str {
+    let name = name.trim();
+    match name.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((_, name)) => name.trim(),
+        None => name,
     }
 }
 
@@ -129,6 +149,16 @@ mod tests {
         assert_eq!((tally.failed[0].name.as_str(), tally.failed[0].why.as_str()), ("b", "assertion failed"));
         let reasons: Vec<&str> = tally.skipped.iter().map(|case| case.why.as_str()).collect();
         assert_eq!(reasons, ["needs a moon", "no root"]);
+    }
+
+    #[test]
+    fn the_words_of_libtest_mimic_are_understood() {
+        let tally = read(
+            "running 2 tests\ntest a                 ... ok\ntest [signal]  b       ... FAILED\n\nfailures:\n\n---- b ----\nit is late\n\n\n\
+             failures:\n    b\n\ntest result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n",
+        );
+        assert_eq!(tally.line(), "1 passed, 1 failed, 0 skipped");
+        assert_eq!((tally.failed[0].name.as_str(), tally.failed[0].why.as_str()), ("b", "it is late"));
     }
 
     #[test]

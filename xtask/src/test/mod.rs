@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use migrate_tests::lab::Lab;
 
 use crate::{ebpf, setup};
 use tally::Tally;
@@ -46,12 +47,13 @@ pub fn run(root: &Path, args: TestArgs) -> Result<ExitCode> {
     ebpf::build(root)?;
     let wanted = |part| args.only.is_none_or(|only| only == part);
     let mut tally = Tally::default();
+    let mut lab = in_lab::up(root, args.dir, &mut tally);
     if wanted(Part::Cargo) {
-        libtest::run(root, &mut tally)?;
+        libtest::run(root, lab.as_ref(), &mut tally)?;
     }
-    let in_lab = in_lab::Wanted { guests: wanted(Part::Guests), migrations: wanted(Part::Migrations) };
-    if in_lab.guests || in_lab.migrations {
-        in_lab::run(root, args.dir, in_lab, &mut tally)?;
+    if let Some(lab) = &mut lab {
+        in_lab::run(root, lab, wanted(Part::Guests), wanted(Part::Migrations), &mut tally)?;
+        Lab::down(&lab.dir)?;
     }
     tally.print_details();
     if args.json {
