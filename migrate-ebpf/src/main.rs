@@ -30,4 +30,4 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
 /// `bpf_get_current_task_btf` and others are for programs under the GPL or a licence compatible with it.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+static LICENSE: [u8; 4] = *b"GPL\0";
