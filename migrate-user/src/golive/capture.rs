@@ -62,6 +62,7 @@ pub fn capture(tasks: &[SourceTask]) -> Result<Snapshot, CaptureError> {
         files,
         pipes: pipes.contents,
         signals: Vec::new(),
+        neighbours: Vec::new(),
         losses,
     })
 }

@@ -14,6 +14,7 @@ use super::timerfd::TimerFd;
 use super::udp::UdpSocket;
 use super::unix::UnixSocket;
 use super::{Clocks, Kind};
+use crate::sys::neighbours::Neighbour;
 
 /// Everything that [`capture`](super::capture) found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub struct Snapshot {
     pub pipes: Vec<PipeContents>,
     /// Signals queued and not delivered; filled in by the caller, who traces the tasks.
     pub signals: Vec<PendingSignals>,
+    /// Who the source knows on its link, so that the replica need not ask before it speaks; filled in by the caller, who knows the
+    /// interface ([`known`](crate::sys::neighbours::known), [`introduce`](crate::sys::neighbours::introduce)).
+    pub neighbours: Vec<Neighbour>,
     /// What could not be taken along, and was expected not to be.
     pub losses: Losses,
 }

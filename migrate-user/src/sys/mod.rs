@@ -6,6 +6,8 @@ pub mod raw_tcp;
 pub mod sock_diag;
 pub mod poll;
 pub mod sockaddr;
+pub mod neighbours;
+pub mod netlink;
 pub mod enter_netns;
 pub mod kcmp;
 pub mod pidfd;

@@ -4,19 +4,19 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable};
 
 use super::enter_netns;
+use super::netlink::{Netlink, attributes, prefix};
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const UDIAG_SHOW: u32 = 0x04 | 0x10;
 const UNIX_DIAG_PEER: u16 = 2;
 const UNIX_DIAG_RQLEN: u16 = 4;
 const UNIX_DIAG_SHUTDOWN: u16 = 6;
-const HEADER: usize = 16;
 /// How often a bounded wait looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
@@ -163,7 +163,7 @@ const _: () = assert!(size_of::<UnixRequest>() == 24 && size_of::<UnixMessage>()
 
 /// A socket that asks about one network namespace.
 #[derive(Debug)]
-pub struct Diag(OwnedFd);
+pub struct Diag(Netlink);
 
 impl Diag {
     /// Asks about the caller's namespace.
@@ -171,13 +171,7 @@ impl Diag {
     /// # Errors
     /// What socket(2) says.
     pub fn open() -> io::Result<Self> {
-        // SAFETY: socket has no memory arguments.
-        let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_SOCK_DIAG) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: `fd` was just made and belongs to nobody else.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        Netlink::open(libc::NETLINK_SOCK_DIAG).map(Self)
     }
 
     /// Asks about the namespace `ns`.
@@ -202,7 +196,7 @@ impl Diag {
         for family in [libc::AF_INET, libc::AF_INET6] {
             let request =
                 InetRequest { family: family as u8, protocol: libc::IPPROTO_TCP as u8, states: mask, ..InetRequest::zeroed() };
-            self.dump(bytemuck::bytes_of(&request), |body| {
+            self.0.list(SOCK_DIAG_BY_FAMILY, bytemuck::bytes_of(&request), |body| {
                 let message: InetMessage = prefix(body)?;
                 if let Some(state) = TcpState::from_raw(message.state) {
                     sockets.push(TcpSocket {
@@ -227,7 +221,7 @@ impl Diag {
     pub fn unix(&self) -> io::Result<Vec<UnixSocket>> {
         let request = UnixRequest { family: libc::AF_UNIX as u8, states: !0, show: UDIAG_SHOW, ..UnixRequest::zeroed() };
         let mut sockets = Vec::new();
-        self.dump(bytemuck::bytes_of(&request), |body| {
+        self.0.list(SOCK_DIAG_BY_FAMILY, bytemuck::bytes_of(&request), |body| {
             let message: UnixMessage = prefix(body)?;
             let mut socket = UnixSocket {
                 inode: message.inode,
@@ -254,58 +248,6 @@ impl Diag {
         })?;
         Ok(sockets)
     }
-
-    /// Sends one dump request and hands each answer's body to `each`.
-    fn dump(&self, request: &[u8], mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let mut message = Vec::with_capacity(HEADER + request.len());
-        message.extend_from_slice(&((HEADER + request.len()) as u32).to_ne_bytes());
-        message.extend_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-        message.extend_from_slice(&((libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16).to_ne_bytes());
-        message.extend_from_slice(&[0; 8]);
-        message.extend_from_slice(request);
-        // SAFETY: the kernel reads `message.len()` bytes from `message`.
-        let sent = unsafe { libc::send(self.0.as_raw_fd(), message.as_ptr().cast(), message.len(), 0) };
-        if sent < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let mut buffer = vec![0; 64 * 1024];
-        loop {
-            // SAFETY: the kernel writes at most `buffer.len()` bytes to `buffer`.
-            let got = unsafe { libc::recv(self.0.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
-            if got < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            let mut rest = &buffer[..got as usize];
-            while rest.len() >= HEADER {
-                let len = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
-                let kind = i32::from(u16::from_ne_bytes([rest[4], rest[5]]));
-                let body = rest.get(HEADER..len).ok_or(io::ErrorKind::InvalidData)?;
-                match kind {
-                    libc::NLMSG_DONE => return Ok(()),
-                    libc::NLMSG_ERROR => {
-                        let errno: i32 = prefix(body)?;
-                        return Err(io::Error::from_raw_os_error(-errno));
-                    }
-                    _ => each(body)?,
-                }
-                rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
-            }
-        }
-    }
-}
-
-fn prefix<T: Pod>(body: &[u8]) -> io::Result<T> {
-    Ok(bytemuck::pod_read_unaligned(body.get(..size_of::<T>()).ok_or(io::ErrorKind::InvalidData)?))
-}
-
-fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let [a, b, c, d, ..] = *rest else { return None };
-        let len = usize::from(u16::from_ne_bytes([a, b]));
-        let value = rest.get(4..len)?;
-        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
-        Some((u16::from_ne_bytes([c, d]), value))
-    })
 }
 
 fn address(family: u8, ip: &[u8; 16], port_be: &[u8]) -> SocketAddr {

@@ -3,11 +3,11 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 use super::holder::Holder;
-use super::stage::{SERVER_V4, Stage, run};
+use super::stage::{CLIENT_V4, SERVER_V4, Stage, run};
 use super::{privileged, task, until};
 use crate::golive;
 use crate::golive::stragglers::{Stragglers, deliver};
-use crate::sys::{enter_netns, tcp_repair};
+use crate::sys::{enter_netns, neighbours, tcp_repair};
 
 #[test]
 fn requests_and_new_connections_that_fell_into_the_mute_are_answered_without_a_time_out() {
@@ -59,4 +59,20 @@ fn requests_and_new_connections_that_fell_into_the_mute_are_answered_without_a_t
     (&accepted).write_all(b"welcome").unwrap();
     let mut bytes = [0; 7];
     (&opening.0).read_exact(&mut bytes).unwrap();
+}
+
+#[test]
+fn neighbours_that_the_source_knows_need_not_be_asked_for_again() {
+    if !privileged("neighbours_that_the_source_knows") {
+        return;
+    }
+    let stage = Stage::new();
+    let listener = stage.listen(&stage.source, &format!("{SERVER_V4}:80"));
+    let _talked = stage.connect(&listener, SERVER_V4);
+    let known = neighbours::known(&stage.source, "eth0").unwrap();
+    assert!(known.iter().any(|neighbour| neighbour.ip.to_string() == CLIENT_V4), "{known:?}");
+    neighbours::introduce(&stage.target, "eth0", &known).unwrap();
+    neighbours::introduce(&stage.target, "eth0", &known).unwrap();
+    let moved = neighbours::known(&stage.target, "eth0").unwrap();
+    assert!(known.iter().all(|neighbour| moved.contains(neighbour)), "{moved:?}");
 }
