@@ -29,8 +29,8 @@ impl ArmedTimer {
         TimeLeft { value: at_least_a_nanosecond(self.deadline_ns - now.monotonic_ns), interval: self.interval }
     }
 
-    /// The same timer seen from a log: armed at `armed_at_ns` with `value` and `interval`, it fired for the last time (or never)
-    /// before `now`. Gives `None` for a one-shot timer that has fired.
+    /// A timer as a log tells it, armed at `armed_at_ns` with `value` and `interval`: when it fires next after `now`. `None` for
+    /// a one-shot timer that has fired.
     #[must_use]
     pub fn armed(armed_at_ns: i64, value: Duration, interval: Duration, now: &Clocks) -> Option<Self> {
         let first = armed_at_ns.saturating_add(i64::try_from(value.as_nanos()).unwrap_or(i64::MAX));
