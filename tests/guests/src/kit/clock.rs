@@ -7,6 +7,9 @@ pub const SECOND_NS: i64 = 1_000_000_000;
 /// A millisecond in nanoseconds.
 pub const MS_NS: i64 = 1_000_000;
 
+/// By how much an interrupted sleep may say that more is left than was asked for: the kernel counts the timer slack (50 us) in.
+pub const SLACK_NS: i64 = 100_000;
+
 /// Nanoseconds of a time.
 #[must_use]
 pub fn ns(time: &libc::timespec) -> i64 {

@@ -13,6 +13,8 @@ pub fn stops(chain: &mut Chain) -> Result {
             fd::read_exact(go_read, 1)?;
             fd::write_all(write, b"!")?;
         }
+        // An end would take the place of the news that it was continued.
+        fd::read_exact(go_read, 1)?;
         Ok(0)
     })?;
     let mut status = 0;
@@ -42,6 +44,7 @@ pub fn stops(chain: &mut Chain) -> Result {
         check_eq!(unsafe { info.si_status() }, libc::SIGCONT, "status");
         fd::read_exact(read, 1)?;
     }
+    fd::write_all(go_write, b"!")?;
     join(child)?;
     signal::take(chain);
     // A stopped child can be killed, and a continued one was never hurt.

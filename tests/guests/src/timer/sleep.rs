@@ -2,7 +2,7 @@
 
 use std::ptr::null_mut;
 
-use crate::kit::clock::{MS_NS, monotonic, now, ns, timespec};
+use crate::kit::clock::{MS_NS, SLACK_NS, monotonic, now, ns, timespec};
 use crate::kit::process::Pester;
 use crate::kit::{Chain, Result, signal, zero};
 
@@ -53,7 +53,7 @@ pub fn nanosleep_eintr(chain: &mut Chain) -> Result {
         match plain!(clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &raw const rest, &raw mut left)) {
             0 => break,
             libc::EINTR => {
-                check!(ns(&left) <= ns(&rest), "{} ns left of {}", ns(&left), ns(&rest));
+                check!(ns(&left) <= ns(&rest) + SLACK_NS, "{} ns left of {}", ns(&left), ns(&rest));
                 interrupted += 1;
                 chain.num(ns(&left));
                 rest = left;
@@ -66,7 +66,7 @@ pub fn nanosleep_eintr(chain: &mut Chain) -> Result {
     check!(interrupted > 0, "no sleep was interrupted");
     let mut left: libc::timespec = zero();
     fails!(EINTR, nanosleep(&timespec(5_000 * MS_NS), &raw mut left))?;
-    check!(ns(&left) > 0 && ns(&left) < 5_000 * MS_NS, "{} ns left", ns(&left));
+    check!(ns(&left) > 0 && ns(&left) < 5_000 * MS_NS + SLACK_NS, "{} ns left", ns(&left));
     chain.num(ns(&left));
     pester.stop(chain)?;
     let signals = signal::take(chain);
