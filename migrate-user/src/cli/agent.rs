@@ -55,7 +55,8 @@ impl Agent {
         let filter = EnvFilter::builder().with_env_var("MIGRATE_LOG").with_default_directive(LevelFilter::INFO.into());
         let filter = filter.from_env().map_err(|error| CliError::caused(Code::Usage, "MIGRATE_LOG is no filter", error))?;
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-        agent::run(self.config(global))?;
+        let ended = agent::run(self.config(global));
+        ended.map_err(|error| CliError::caused(Code::Failed, "the agent cannot run", error))?;
         Ok(ExitCode::SUCCESS)
     }
 

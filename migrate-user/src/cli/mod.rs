@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. All but `agent`, `runtime`, `install` and what only reads files are clients of the
 //! agent.
 
+mod agent;
 mod client;
 mod completions;
 mod doctor;
@@ -69,6 +70,7 @@ enum Command {
     Uninstall(install::Uninstall),
     Status(status::Status),
     Resolve(resolve::Resolve),
+    Agent(agent::Agent),
     Runtime(runtime::Runtime),
     #[command(hide = true)]
     RuntimeHook(runtime::RuntimeHook),
@@ -134,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Uninstall(args) => args.run(&global),
         Command::Status(args) => args.run(&global),
         Command::Resolve(args) => args.run(&global),
+        Command::Agent(args) => args.run(&global),
         Command::Runtime(args) => return args.run(),
         Command::RuntimeHook(args) => return args.run(),
         Command::Completions(args) => args.run(),
