@@ -154,13 +154,16 @@ pub fn calls(chain: &mut Chain) -> Result {
     pester.stop(chain)?;
     kill(holder, libc::SIGTERM)?;
     crate::kit::process::join_signal(holder, libc::SIGTERM)?;
+    let (begun_read, begun_write) = fd::pipe()?;
     let sleeper = fork(|| {
         let args = [c"guests".as_ptr(), c"@sleep".as_ptr(), c"10000".as_ptr(), std::ptr::null()];
         sys!(execv(SELF.as_ptr(), args.as_ptr()))
     })?;
-    sleep_ms(10)?;
+    fd::close(begun_write)?;
+    // The exec closes the pipe and takes the handler away.
+    check_eq!(fd::read(begun_read, &mut [0; 1])?, 0, "bytes of a pipe that an exec closes");
     kill(sleeper, libc::SIGUSR1)?;
     crate::kit::process::join_signal(sleeper, libc::SIGUSR1)?;
     signal::take(chain);
-    fd::close_all(&[listener, file, read, write])
+    fd::close_all(&[listener, file, read, write, begun_read])
 }
