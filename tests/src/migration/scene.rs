@@ -144,7 +144,7 @@ impl<'a> Scene<'a> {
             Ok((code, output(&host)?.lines().last().unwrap_or_default().to_string()))
         };
         match end() {
-            Ok((code, last)) if code == "0" && last.starts_with("end ") => Ok(()),
+            Ok((code, last)) if code == "0" && last.split(' ').take(2).any(|word| word == "end") => Ok(()),
             Ok((code, last)) => Err(format!("told to end, it ended with {code} and said {last:?}")),
             Err(error) => Err(error.to_string()),
         }
