@@ -1,5 +1,5 @@
-//! Named fault points: an agent that is told `MIGRATE_FAULT=SIDE:PHASE` kills itself there, as a crash would, so that tests can look
-//! at what is left. SIDE is `source` or `target`, PHASE a name of [`Phase::name`].
+//! Named fault points: an agent that is told `MIGRATE_FAULT=[SIDE:]PHASE` kills itself there, as a crash would, so that tests can look
+//! at what is left. SIDE is `source` or, if it is left out, `target`; PHASE a name of [`Phase::name`].
 
 use crate::wire::Phase;
 use std::sync::OnceLock;
@@ -22,7 +22,7 @@ pub fn point(side: Side, phase: Phase) {
         Side::Source => "source",
         Side::Target => "target",
     };
-    if wanted.split_once(':') == Some((side, phase.name())) {
+    if wanted.split_once(':').unwrap_or(("target", wanted)) == (side, phase.name()) {
         tracing::error!(point = wanted.as_str(), "the fault point that was asked for");
         // Not an exit: nothing is flushed, closed or undone.
         let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL);

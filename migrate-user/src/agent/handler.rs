@@ -67,18 +67,22 @@ impl Handler for Front {
     }
 }
 
-/// The container was started with `migrate.exec=allow`.
+/// The container was started with the label `migrate.exec=allow`. Docker waits for the answer, so it cannot be asked what locks
+/// the container.
 async fn exec_wanted(daemon: &Daemon, id: &str) -> bool {
-    daemon.docker.inspect(id).await.is_ok_and(|found| found.spec.option("migrate.exec") == Some("allow"))
+    let listed = daemon.docker.list().await.unwrap_or_default();
+    let found = listed.iter().find(|container| container.id == id);
+    found.is_some_and(|container| container.labels.get("migrate.exec").is_some_and(|value| value == "allow"))
 }
 
 async fn containers(daemon: &Daemon) -> Vec<ContainerInfo> {
     let mut all = Vec::new();
+    let listed = daemon.docker.list().await.unwrap_or_default();
     for (id, entry) in daemon.entries() {
-        let found = daemon.docker.inspect(&id).await.ok();
+        let found = listed.iter().find(|container| container.id == id);
         let mut info = ContainerInfo {
-            name: found.as_ref().map_or_else(String::new, |found| found.spec.name.clone()),
-            image: found.as_ref().map_or_else(String::new, |found| found.spec.image_id.clone()),
+            name: found.map_or_else(String::new, |found| found.name.clone()),
+            image: found.map_or_else(String::new, |found| found.image.clone()),
             id,
             pid: 0,
             state: ContainerState::Unrecorded,

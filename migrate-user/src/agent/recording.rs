@@ -124,6 +124,7 @@ impl Recording {
             spool: Some(spool),
             assembler: Assembler::new(),
             gone: HashSet::new(),
+            known: HashSet::from([1]),
             shared,
             rule: CloseRule::RECORDING,
             since: None,
@@ -231,6 +232,8 @@ struct LogThread {
     assembler: Assembler,
     /// Tasks that ended: no image of theirs comes any more.
     gone: HashSet<u32>,
+    /// Tasks that the log has seen begin, as the container numbers them.
+    known: HashSet<u32>,
     shared: Arc<Shared>,
     rule: CloseRule,
     /// Since when records wait to be stored.
@@ -328,8 +331,15 @@ impl LogThread {
         if let Some(why) = screen::objection(record) {
             self.object(why);
         }
-        if record.kind() == Some(Kind::Exit) && record.head.tid == 1 {
-            self.shared.with(|state| state.ended = true);
+        match record.kind() {
+            Some(Kind::Exit) if record.head.tid == 1 => self.shared.with(|state| state.ended = true),
+            Some(Kind::Fork) => {
+                self.known.insert(u32::try_from(record.head.args[0]).unwrap_or(0));
+            }
+            _ if !self.known.contains(&record.head.tid) => {
+                self.object("a process entered it from outside, as docker exec does".to_owned());
+            }
+            _ => {}
         }
         let Some(spool) = &mut self.spool else { return };
         self.since.get_or_insert_with(Instant::now);

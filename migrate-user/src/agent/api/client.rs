@@ -11,8 +11,10 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 pub enum ClientError {
     #[error("no agent answers on {}: start one with `migrate agent`", path.display())]
     Connect { path: PathBuf, source: io::Error },
+    #[error("the agent did not answer in time")]
+    Timeout,
     #[error("the agent's connection broke")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
     #[error("the agent ended the connection before it answered")]
     Ended,
     #[error("the agent sent more than {MAX_LINE_BYTES} bytes in a line")]
@@ -23,6 +25,16 @@ pub enum ClientError {
     Unexpected { got: String },
     #[error(transparent)]
     Agent(#[from] ApiError),
+}
+
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // What a socket with a timeout says, by the kernel's choice of words.
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Timeout,
+            _ => Self::Io(error),
+        }
+    }
 }
 
 impl ClientError {
@@ -253,6 +265,15 @@ mod tests {
         std::fs::write(&file, "precious").unwrap();
         assert!(bind(&file).unwrap_err().to_string().contains("not a socket"));
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+    }
+
+    #[test]
+    fn an_agent_that_does_not_answer_is_told_from_one_that_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let mut client = BlockingClient::connect(&path, Duration::from_millis(20)).unwrap();
+        assert!(matches!(client.ask(&Request::Ps {}), Err(ClientError::Timeout)));
     }
 
     #[test]
