@@ -4,6 +4,7 @@ use super::{CliError, Global};
 use crate::agent::api::Code;
 use crate::agent::{self, AgentConfig};
 use clap::Args;
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,7 +19,7 @@ Examples:
 
 /// Run the daemon that records this host's containers and receives others'.
 ///
-/// It runs in the foreground until SIGTERM, SIGINT, or `migrate agent` is told to end. Containers run on without it, but are no
+/// It runs in the foreground until SIGTERM, SIGINT or `migrate status --stop`. Containers run on without it, but are no
 /// longer recorded, so they cannot be moved any more.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -54,7 +55,8 @@ impl Agent {
     pub(super) fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let filter = EnvFilter::builder().with_env_var("MIGRATE_LOG").with_default_directive(LevelFilter::INFO.into());
         let filter = filter.from_env().map_err(|error| CliError::caused(Code::Usage, "MIGRATE_LOG is no filter", error))?;
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        let colours = std::io::stderr().is_terminal();
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
         let ended = agent::run(self.config(global));
         ended.map_err(|error| CliError::caused(Code::Failed, "the agent cannot run", error))?;
         Ok(ExitCode::SUCCESS)

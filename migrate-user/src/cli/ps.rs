@@ -57,7 +57,7 @@ impl Ps {
                 vec![
                     container.id.chars().take(short).collect(),
                     container.name.clone(),
-                    container.image.clone(),
+                    image(&container.image),
                     container.state.to_string(),
                     owner(&container.owner),
                     count(container.records),
@@ -69,6 +69,11 @@ impl Ps {
             .collect();
         table(&head, &rows)
     }
+}
+
+/// An image without a name goes by its id, which is long.
+fn image(image: &str) -> String {
+    image.strip_prefix("sha256:").map_or_else(|| image.to_owned(), |id| id.chars().take(12).collect())
 }
 
 fn owner(owner: &Owner) -> String {

@@ -14,6 +14,7 @@ use bollard::container::LogOutput;
 use bollard::query_parameters::{KillContainerOptions, LogsOptions, RemoveContainerOptions, WaitContainerOptions};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Where Docker listens unless told otherwise.
@@ -91,6 +92,16 @@ pub struct Inspected {
     pub exit_code: i64,
     /// The overlay's upper directory: what the container wrote. None with another storage driver than overlay2.
     pub upper: Option<PathBuf>,
+}
+
+/// A container in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    pub id: String,
+    pub name: String,
+    /// The name that it was created by.
+    pub image: String,
+    pub labels: HashMap<String, String>,
 }
 
 /// What a container wrote.
@@ -207,11 +218,21 @@ impl Docker {
         Ok(output)
     }
 
-    /// Ids of the containers that exist, running or not.
-    pub async fn containers(&self) -> Result<Vec<String>, DockerError> {
+    /// The containers that exist, running or not. Unlike [`Docker::inspect`] it does not wait for one that Docker is just
+    /// starting, or running a command in: the runtime and what it waits for may ask this.
+    pub async fn list(&self) -> Result<Vec<Summary>, DockerError> {
         let options = bollard::query_parameters::ListContainersOptions { all: true, ..Default::default() };
         let found = self.client.list_containers(Some(options)).await.map_err(api("list", "containers"))?;
-        Ok(found.into_iter().filter_map(|container| container.id).collect())
+        let summaries = found.into_iter().filter_map(|container| {
+            let names = container.names.unwrap_or_default();
+            Some(Summary {
+                id: container.id?,
+                name: names.first().map(|name| name.trim_start_matches('/').to_owned()).unwrap_or_default(),
+                image: container.image.unwrap_or_default(),
+                labels: container.labels.unwrap_or_default(),
+            })
+        });
+        Ok(summaries.collect())
     }
 
     async fn get(&self, path: &str, action: &'static str, what: &str) -> Result<Vec<u8>, DockerError> {
