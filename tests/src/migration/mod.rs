@@ -86,6 +86,9 @@ fn perform(scene: &mut Scene<'_>, plan: &Plan) -> Result<Outcome> {
         outcome.note(scene.check_end(host));
     }
     outcome.judge(plan);
+    if !outcome.passed {
+        outcome.failures.extend(["h1", "h2"].into_iter().filter_map(|host| scene.complaint(host)));
+    }
     Ok(outcome)
 }
 

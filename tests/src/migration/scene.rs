@@ -135,6 +135,14 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
+    /// The last line that the workload wrote to its standard error on a host.
+    pub(super) fn complaint(&self, host: &str) -> Option<String> {
+        let mut docker = self.lab.host(host).ok()?.docker();
+        let logs = docker.args(["logs", "--tail=20", NAME]).stdin(Stdio::null()).output().ok()?;
+        let text = String::from_utf8_lossy(&logs.stderr).trim().lines().last()?.to_string();
+        Some(format!("the workload complains on {host}: {text}"))
+    }
+
     /// A workload that prints a chain ends when it is told to, and by its own word nothing was wrong.
     pub(super) fn check_end(&self, host: &str) -> Result<(), String> {
         let end = || -> Result<(String, String)> {
