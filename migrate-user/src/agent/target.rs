@@ -378,14 +378,8 @@ fn open_network(id: &str, pid: i32) -> Result<(), Failure> {
         return Ok(());
     }
     let namespace = std::fs::File::open(format!("/proc/{pid}/ns/net")).map_err(text)?;
-    let (mac, addresses) = crate::sys::enter_netns::within(&namespace, || -> std::io::Result<_> {
-        for file in ["all", "default"] {
-            std::fs::write(format!("/proc/sys/net/ipv4/conf/{file}/arp_ignore"), "0")?;
-        }
-        Ok(device_addresses())
-    })
-    .map_err(text)?
-    .map_err(text)?;
+    crate::container::runtime::unquiet(pid).map_err(text)?;
+    let (mac, addresses) = crate::sys::enter_netns::within(&namespace, device_addresses).map_err(text)?;
     match Mute::reopen(id) {
         Ok(mut mute) => mute.set(MuteMode::Pass).map_err(text)?,
         Err(crate::probe::ProbeError::NoMute(_)) => {}

@@ -20,7 +20,6 @@ mod hook;
 mod log;
 mod reasons;
 
-pub use create::READY_TIMEOUT;
 pub use hook::{Hook, HookError, quiet, run_hook, unquiet};
 
 use crate::agent::api::{BlockingClient, ClientError, DEFAULT_SOCKET, Request, Response};
@@ -52,7 +51,7 @@ pub enum RuntimeError {
     Clocks(io::Error),
     #[error("runtime `migrate`: a replica cannot have this configuration: {}", .0.join("; "))]
     Replica(Vec<String>),
-    #[error("docker exec is refused: {0}")]
+    #[error("refused: {0}")]
     Exec(String),
     #[error(
         "runtime `migrate`: `runc run` is refused, since nothing could be recorded before the first instruction: use create and start"

@@ -192,7 +192,7 @@ fn parse_mountinfo(text: &str) -> Option<Tree> {
         let at = PathBuf::from(unescape(fields.next()?));
         Some(Tree { at, root })
     });
-    trees.last()
+    trees.reduce(|_, last| last)
 }
 
 /// mountinfo writes space, tab, newline and backslash as three octal digits.

@@ -13,7 +13,7 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 /// How long the agent may take to attach to a container. It loads its probes then, if they are not loaded yet.
-pub const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Creates the container and returns when the agent is attached to it.
 pub(super) fn create(settings: &Settings, line: &CommandLine) -> Result<ExitCode, RuntimeError> {
