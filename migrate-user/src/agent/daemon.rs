@@ -5,6 +5,7 @@ use super::api::{ApiError, Code, Role};
 use super::host;
 use super::probes::Probes;
 use super::recording::Recording;
+use super::restart;
 use crate::container::docker::Docker;
 use crate::probe::mute::{Mute, MuteMode};
 use crate::replay::replica::Replica;
@@ -153,8 +154,13 @@ impl Daemon {
         replica
     }
 
-    pub(super) fn prepare(&self, id: &str) -> Role {
-        lock(&self.expected).get(id).map_or(Role::Record, |expected| expected.role)
+    /// What a container that the runtime is about to create is to be.
+    pub(super) fn prepare(&self, id: &str) -> Result<Role, ApiError> {
+        if let Some(expected) = lock(&self.expected).get(id) {
+            return Ok(expected.role);
+        }
+        let (durables, _) = self.store.load().map_err(failed)?;
+        restart::objection(&durables, id).map_or(Ok(Role::Record), Err)
     }
 
     /// A container is set up and waits for its start.

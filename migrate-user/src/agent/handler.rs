@@ -17,7 +17,7 @@ impl Handler for Front {
     async fn handle(&self, request: Request, progress: mpsc::Sender<Progress>) -> Result<Response, ApiError> {
         let daemon = &self.0;
         match request {
-            Request::Prepare { id, .. } => Ok(Response::Role(daemon.prepare(&id))),
+            Request::Prepare { id, .. } => daemon.prepare(&id).map(Response::Role),
             Request::Created { id, pid, reasons } => daemon.created(&id, pid, reasons).await.map(|()| Response::Ok {}),
             Request::Mute { id, pid } => daemon.mute(&id, pid).map(|()| Response::Ok {}),
             Request::Exec { id } => {

@@ -14,6 +14,7 @@ pub mod host;
 pub mod probes;
 mod programs;
 pub mod recording;
+mod restart;
 mod rounds;
 mod source;
 mod target;

@@ -39,7 +39,7 @@ const SHORT_TIMEOUT: Duration = Duration::from_secs(10);
 pub enum RuntimeError {
     #[error("runtime `migrate`: {0}")]
     Usage(String),
-    #[error("runtime `migrate`: {command} of a container needs the agent, {}", chain(.source))]
+    #[error("runtime `migrate`: {}", agent_words(command, source))]
     Agent { command: &'static str, source: ClientError },
     #[error("runtime `migrate`: cannot run {}: {source}", runc.display())]
     Runc { runc: PathBuf, source: io::Error },
@@ -59,7 +59,22 @@ pub enum RuntimeError {
     Run,
 }
 
-/// An error and its sources in one line: Docker shows no more.
+/// What the agent said, or that it said nothing, in one line: Docker shows no more.
+fn agent_words(command: &str, error: &ClientError) -> String {
+    let ClientError::Agent(error) = error else {
+        return format!("{command} of a container needs the agent: {}", chain(error));
+    };
+    let mut text = format!("{command} is refused: {}", error.message);
+    for detail in &error.details {
+        text.push_str(&format!("; {detail}"));
+    }
+    if let Some(remedy) = &error.remedy {
+        text.push_str(&format!(". Help: {remedy}"));
+    }
+    text
+}
+
+/// An error and its sources in one line.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
