@@ -1,6 +1,6 @@
 //! What crosses the wire at the cut-over beside the last records.
 
-use crate::golive::{self, FileState, Snapshot};
+use crate::golive::{self, Bytes, FileState, Snapshot};
 use crate::replay::live::PendingSignal;
 use crate::sys::ptrace::SIGINFO_BYTES;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,8 @@ pub struct CutOver {
     /// When it was frozen: CLOCK_MONOTONIC of its host.
     pub frozen_ns: u64,
     pub snapshot: Snapshot,
+    /// Packets that came while nobody listened.
+    pub stragglers: Vec<Bytes>,
 }
 
 impl CutOver {
@@ -36,16 +38,6 @@ impl CutOver {
     }
 }
 
-/// The number that a task has in its own pid namespace.
-pub fn namespace_tid(host_pid: i32) -> std::io::Result<i32> {
-    let status = std::fs::read_to_string(format!("/proc/{host_pid}/status"))?;
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("NSpid:"))
-        .and_then(|numbers| numbers.split_whitespace().next_back()?.parse().ok())
-        .ok_or_else(|| std::io::ErrorKind::InvalidData.into())
-}
-
 /// The processes of a cgroup, as `golive` names them. Zombies have no descriptors and are left out.
 pub fn tasks(cgroup: &crate::sys::cgroup::Cgroup) -> Result<Vec<golive::Task>, String> {
     let pids = cgroup.processes().map_err(|error| error.to_string())?;
@@ -56,7 +48,7 @@ pub fn tasks(cgroup: &crate::sys::cgroup::Cgroup) -> Result<Vec<golive::Task>, S
             .rsplit_once(") ")
             .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']));
         if !is_zombie {
-            let ns_tid = namespace_tid(host_pid).map_err(|error| error.to_string())?;
+            let ns_tid = crate::sys::ptrace::namespace_tid(host_pid).map_err(|error| error.to_string())?;
             tasks.push(golive::Task { ns_tid, host_pid });
         }
     }

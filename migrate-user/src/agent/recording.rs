@@ -7,7 +7,8 @@
 //! ```
 
 use super::probes::{Probes, ProbesError};
-use crate::probe::gate::{Gate, GateError, GateEvent};
+use crate::golive::signals::PendingSignals;
+use crate::probe::gate::{Gate, GateError, GateEvent, GateHandle};
 use crate::record::Record;
 use crate::replay::screen;
 use crate::ring::{Assembler, Batch, Event};
@@ -86,6 +87,7 @@ pub struct Recording {
     pub slot: u32,
     pub probes: Arc<Probes>,
     path: PathBuf,
+    gate: Option<GateHandle>,
     inputs: mpsc::Sender<Input>,
     shared: Arc<Shared>,
 }
@@ -107,13 +109,14 @@ impl Recording {
         let (inputs, queue) = mpsc::channel();
         let shared = Arc::new(Shared::default());
         let slot = probes.recorder.add(cgroup.id()?)?;
-        let recording = Self {
+        let mut recording = Self {
             id: id.to_owned(),
             init,
             cgroup,
             slot,
             probes: Arc::clone(probes),
             path: path.to_owned(),
+            gate: None,
             inputs: inputs.clone(),
             shared: Arc::clone(&shared),
         };
@@ -138,8 +141,8 @@ impl Recording {
             .name(name("gate"))
             .spawn(move || {
                 match Gate::seize(init, move |event| drop(inputs.send(Input::Gate(event)))) {
-                    Ok(gate) => {
-                        if ready.send(Ok(())).is_ok()
+                    Ok((gate, handle)) => {
+                        if ready.send(Ok(handle)).is_ok()
                             && let Err(error) = gate.run()
                         {
                             tracing::error!(%error, "the gate of a container failed");
@@ -149,7 +152,7 @@ impl Recording {
                 }
             })
             .map_err(RecordingError::Thread)?;
-        seized.recv().map_err(|_| RecordingError::Ended)??;
+        recording.gate = Some(seized.recv().map_err(|_| RecordingError::Ended)??);
         Ok(recording)
     }
 
@@ -177,6 +180,12 @@ impl Recording {
             self.probes.drain.flush(self.slot)?;
         }
         self.seal()
+    }
+
+    /// The signals that wait for the tasks of the frozen container.
+    #[must_use]
+    pub fn pending_signals(&self) -> Option<Vec<PendingSignals>> {
+        self.gate.as_ref()?.pending()
     }
 
     /// Reads the log from a chunk on, while it grows.

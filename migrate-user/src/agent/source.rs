@@ -16,7 +16,8 @@ use crate::golive::{self, CaptureError};
 use crate::probe::mute::{Mute, MuteMode};
 use crate::round::SpoolReader;
 use crate::round::policy::{Decision, Policy};
-use crate::sys::sock_diag;
+use crate::golive::stragglers::Stragglers;
+use crate::sys::{neighbours, sock_diag};
 use crate::wire::durable::{Durable, Side, SourceState};
 use crate::wire::message::{ImageData, LayerData, Prepare, Verdict};
 use crate::wire::source::{Action, Outcome, Output};
@@ -101,6 +102,7 @@ struct Sending<'a> {
     durable: Durable,
     link: Option<Link>,
     mute: Option<Mute>,
+    stragglers: Option<Stragglers>,
     report: MoveReport,
     frozen_at: Option<Instant>,
     /// When the last part of the down time ended.
@@ -153,6 +155,7 @@ pub async fn run(daemon: &Daemon, request: MoveRequest, progress: &mpsc::Sender<
         spec: Some(spec),
         link: Some(link),
         mute: None,
+        stragglers: None,
         frozen_at: None,
         mark: begun,
     };
@@ -440,8 +443,9 @@ impl Sending<'_> {
         }
         let mute = self.mute.take();
         let done = tokio::task::spawn_blocking(move || freeze(&recording, mute)).await.map_err(text)?;
-        let (mute, times) = done?;
+        let (mute, stragglers, times) = done?;
         self.mute = mute;
+        self.stragglers = stragglers;
         self.frozen_at = Some(times.frozen_at);
         self.mark = Instant::now();
         self.report.down.freeze_us = micros(times.freeze);
@@ -456,11 +460,12 @@ impl Sending<'_> {
     async fn capture(&mut self) -> Result<Vec<u8>, Failure> {
         let recording = Arc::clone(self.recording.as_ref().ok_or("the container is not recorded any more")?);
         self.mark = Instant::now();
+        let stragglers = self.stragglers.take();
         let captured = tokio::task::spawn_blocking(move || {
             let frozen_ns = host::monotonic_ns();
             let tasks = cutover::tasks(&recording.cgroup)?;
             let mut tries = 0;
-            let snapshot = loop {
+            let mut snapshot = loop {
                 match golive::capture(&tasks) {
                     Ok(snapshot) => break snapshot,
                     Err(CaptureError::Retry { .. }) if tries < CAPTURES => {
@@ -470,7 +475,15 @@ impl Sending<'_> {
                     Err(error) => return Err(error.to_string()),
                 }
             };
-            Ok(CutOver { frozen_ns, snapshot })
+            snapshot.signals = recording.pending_signals().ok_or("the signals that wait could not be read")?;
+            let mut caught = Vec::new();
+            if let Some(mut stragglers) = stragglers {
+                let namespace = std::fs::File::open(format!("/proc/{}/ns/net", recording.init)).map_err(text)?;
+                snapshot.neighbours = neighbours::known(&namespace, DEVICE).map_err(text)?;
+                // Those that are lost are sent again by their sender's timer.
+                (caught, _) = stragglers.take().map_err(text)?;
+            }
+            Ok(CutOver { frozen_ns, snapshot, stragglers: caught })
         });
         let cutover = captured.await.map_err(text)??;
         self.report.connections = cutover.connections();
@@ -532,6 +545,8 @@ impl Sending<'_> {
     }
 }
 
+type Frozen = (Option<Mute>, Option<Stragglers>, FreezeTimes);
+
 struct FreezeTimes {
     frozen_at: Instant,
     freeze: Duration,
@@ -540,10 +555,12 @@ struct FreezeTimes {
 }
 
 /// No new connections, then no tasks, then no packets; then the log's end.
-fn freeze(recording: &Recording, mut mute: Option<Mute>) -> Result<(Option<Mute>, FreezeTimes), Failure> {
+fn freeze(recording: &Recording, mut mute: Option<Mute>) -> Result<Frozen, Failure> {
     let namespace = std::fs::File::open(format!("/proc/{}/ns/net", recording.init)).map_err(text)?;
     let mut queued = 0;
+    let mut stragglers = None;
     if let Some(mute) = &mut mute {
+        stragglers = Some(Stragglers::catch_openings(&namespace, DEVICE).map_err(text)?);
         mute.set(MuteMode::NoNewConnections).map_err(text)?;
         queued = sock_diag::wait_accept_queues_empty(&namespace, QUEUE_BOUND).map_err(text)?;
     }
@@ -553,12 +570,15 @@ fn freeze(recording: &Recording, mut mute: Option<Mute>) -> Result<(Option<Mute>
     recording.cgroup.freezer().freeze().map_err(text)?;
     if let Some(mute) = &mut mute {
         sock_diag::wait_orphans_drained(&namespace, ORPHAN_BOUND).map_err(text)?;
+        if let Some(stragglers) = &mut stragglers {
+            stragglers.catch_everything().map_err(text)?;
+        }
         mute.set(MuteMode::Silent).map_err(text)?;
     }
     let freeze = frozen_at.elapsed();
     let begun = Instant::now();
     recording.flush(true).map_err(text)?;
-    Ok((mute, FreezeTimes { frozen_at, freeze, flush: begun.elapsed(), queued }))
+    Ok((mute, stragglers, FreezeTimes { frozen_at, freeze, flush: begun.elapsed(), queued }))
 }
 
 /// Can the other host take this host's containers?
@@ -622,6 +642,7 @@ impl<'a> Sending<'a> {
             durable,
             link: None,
             mute: None,
+            stragglers: None,
             report: MoveReport::default(),
             frozen_at: None,
             mark: Instant::now(),

@@ -7,11 +7,11 @@ use super::fault;
 use super::host;
 use crate::container::docker::Spec;
 use crate::container::layer;
-use crate::golive::{self, Restored};
+use crate::golive::{self, Bytes, Restored, stragglers};
 use crate::probe::mute::{Mute, MuteMode};
 use crate::replay::live::EpollEntry;
 use crate::replay::replica::Replica;
-use crate::sys::arp;
+use crate::sys::{arp, neighbours};
 use crate::wire::durable::{Durable, Side, TargetState};
 use crate::wire::message::Prepare;
 use crate::wire::target::{Action, Outcome, Output};
@@ -64,6 +64,7 @@ struct Receiving {
     container: Option<String>,
     replica: Option<Replica>,
     restored: Option<Restored>,
+    stragglers: Vec<Bytes>,
     spec: Option<Spec>,
 }
 
@@ -100,6 +101,7 @@ async fn serve(daemon: Arc<Daemon>, stream: TcpStream, peer: String) {
         container: None,
         replica: None,
         restored: None,
+        stragglers: Vec::new(),
         spec: None,
     };
     loop {
@@ -278,8 +280,10 @@ impl Receiving {
 
     /// The source's last state goes into the replica. What fails here kills the replica and harms nobody.
     async fn apply(&mut self, bytes: &[u8]) -> Result<Vec<(String, u64)>, Failure> {
-        let cutover: CutOver = postcard::from_bytes(bytes).map_err(text)?;
+        let mut cutover: CutOver = postcard::from_bytes(bytes).map_err(text)?;
+        self.stragglers = std::mem::take(&mut cutover.stragglers);
         let replica = self.replica.as_ref().ok_or("there is no replica")?;
+        let init = replica.init();
         let begun = Instant::now();
         let tasks = replica
             .with(|engine| {
@@ -298,8 +302,14 @@ impl Receiving {
         let begun = Instant::now();
         let signals = cutover.signals();
         let frozen_ns = cutover.frozen_ns;
-        let restored = tokio::task::spawn_blocking(move || golive::restore(&tasks, &cutover.snapshot));
-        let restored = restored.await.map_err(text)?.map_err(text)?;
+        let restored = tokio::task::spawn_blocking(move || {
+            if super::daemon::has_device(init) {
+                let namespace = std::fs::File::open(format!("/proc/{init}/ns/net")).map_err(text)?;
+                neighbours::introduce(&namespace, DEVICE, &cutover.snapshot.neighbours).map_err(text)?;
+            }
+            golive::restore(&tasks, &cutover.snapshot).map_err(text)
+        });
+        let restored = restored.await.map_err(text)??;
         for warning in &restored.report.warnings {
             tracing::warn!(%warning, "a socket is not wholly as it was");
         }
@@ -332,6 +342,13 @@ impl Receiving {
         if let Some(restored) = &mut self.restored {
             for failure in restored.release().failures {
                 tracing::error!(%failure, "a connection could not be let go");
+            }
+        }
+        if !self.stragglers.is_empty() {
+            let namespace = std::fs::File::open(format!("/proc/{pid}/ns/net")).map_err(text)?;
+            // Whatever does not arrive is sent again by its sender's timer.
+            if let Err(error) = stragglers::deliver(&namespace, &std::mem::take(&mut self.stragglers)) {
+                tracing::warn!(%error, "packets that came during the move could not be delivered");
             }
         }
         let connections = nanos(begun);
@@ -443,6 +460,7 @@ pub async fn recover(daemon: &Arc<Daemon>) {
             durable: Some(durable),
             replica: None,
             restored: None,
+            stragglers: Vec::new(),
             spec: None,
         };
         while let Some(action) = target.poll_action() {

@@ -30,6 +30,7 @@ mod error;
 pub mod eventfd;
 mod fdinfo;
 pub mod file;
+mod inotify;
 pub mod options;
 pub mod pipe;
 mod restore;

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use super::descriptors::{Shared, TableError, Tables};
 use super::tcp::Held;
 use super::{
-    Clocks, FileState, Kind, Obstacle, OpenFile, RestoreError, Snapshot, TargetTask, agreement, epoll, eventfd, file, pipe, tcp,
+    Clocks, FileState, Kind, Obstacle, OpenFile, RestoreError, Snapshot, TargetTask, agreement, epoll, eventfd, file, inotify, pipe, tcp,
     timerfd, udp, unix,
 };
 use crate::sys::enter_netns;
@@ -165,6 +165,7 @@ impl Filling<'_> {
         let Shared { held, object, .. } = &tables.files[mine];
         let held = held.as_fd();
         match &wanted.state {
+            FileState::Nothing if wanted.kind == Kind::Inotify => inotify::empty(held)?,
             FileState::Nothing | FileState::Epoll(_) => {}
             FileState::Position(position) => {
                 self.report.positions_corrected += usize::from(file::restore(held, &wanted.kind, *position)?);

@@ -11,16 +11,24 @@
 //!
 //! If the agent dies, the kernel detaches the tasks and they run on.
 
+use crate::golive::Bytes;
+use crate::golive::signals::{self, PendingSignals};
 use crate::record::Record;
 use crate::sys::auxv;
-use crate::sys::ptrace::{self, Fate, Pid, Resume, SIGINFO_BYTES, Stop, Wait};
+use crate::sys::ptrace::{self, Fate, Pid, Resume, SIGINFO_BYTES, Stop, Wait, Waited};
 use migrate_common::record::{HEADER_BYTES, Header, Kind};
 use std::collections::{HashMap, VecDeque};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use std::io;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// How long a signal waits for a system call.
 pub const HOLD_BOUND: Duration = Duration::from_millis(50);
+/// How long a frozen task may take to stop for the tracer.
+const STOP_BOUND: Duration = Duration::from_millis(50);
+/// How long the gate may take to answer.
+const ANSWER_BOUND: Duration = Duration::from_secs(2);
 /// How often a held signal's bound is looked at.
 const TICK: Duration = Duration::from_millis(1);
 /// More than this much initial stack no image has: arguments and environment are limited to a quarter of the stack's limit.
@@ -70,14 +78,70 @@ struct Task {
 pub struct Gate<F> {
     tasks: HashMap<Pid, Task>,
     tell: F,
+    questions: mpsc::Receiver<Question>,
+}
+
+/// Asks for the signals that wait.
+#[derive(Debug)]
+struct Question(mpsc::Sender<Vec<PendingSignals>>);
+
+/// Speaks to a gate's thread.
+#[derive(Debug)]
+pub struct GateHandle {
+    questions: mpsc::Sender<Question>,
+    thread: nix::sys::pthread::Pthread,
+}
+
+/// The signal that takes a gate's thread out of its wait. Its handler does nothing.
+const BELL: Signal = Signal::SIGURG;
+
+extern "C" fn hear(_: i32) {}
+
+impl GateHandle {
+    /// The signals that wait for the tasks of a frozen container, those that the gate holds among them.
+    ///
+    /// `None`: the gate has ended, or a task does not stop for it.
+    #[must_use]
+    pub fn pending(&self) -> Option<Vec<PendingSignals>> {
+        let (answer, pending) = mpsc::channel();
+        self.questions.send(Question(answer)).ok()?;
+        let until = Instant::now() + ANSWER_BOUND;
+        while Instant::now() < until {
+            // Again and again: the bell may ring just before the wait begins.
+            nix::sys::pthread::pthread_kill(self.thread, BELL).ok()?;
+            match pending.recv_timeout(TICK) {
+                Ok(pending) => return Some(pending),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        None
+    }
 }
 
 impl<F: FnMut(GateEvent)> Gate<F> {
     /// Seizes a container's first task, which its runtime has set up and which has not yet entered its image. From here on the
     /// calling thread is the tracer, and must go on to [`Gate::run`].
-    pub fn seize(init: Pid, tell: F) -> Result<Self, GateError> {
+    pub fn seize(init: Pid, tell: F) -> Result<(Self, GateHandle), GateError> {
+        let quiet = SigAction::new(SigHandler::Handler(hear), SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler does nothing; without SA_RESTART the wait of this thread ends.
+        unsafe { nix::sys::signal::sigaction(BELL, &quiet) }.map_err(|errno| GateError::Wait(errno.into()))?;
         ptrace::seize(init, Fate::RunOn)?;
-        Ok(Self { tasks: HashMap::from([(init, Task::default())]), tell })
+        let (ask, questions) = mpsc::channel();
+        let gate = Self { tasks: HashMap::from([(init, Task::default())]), tell, questions };
+        Ok((gate, GateHandle { questions: ask, thread: nix::sys::pthread::pthread_self() }))
+    }
+
+    /// Stops each task of a frozen container for a look at its queues. It stays frozen.
+    fn pending(&mut self) -> Vec<PendingSignals> {
+        let mut all = Vec::new();
+        for (pid, task) in &self.tasks {
+            let Ok(mut pending) = peek(*pid) else { continue };
+            let held = task.held.iter().chain(&task.sent).map(|held| Bytes(held.info.to_vec()));
+            pending.process.extend(held);
+            all.push(pending);
+        }
+        all
     }
 
     /// Traces until every task has ended.
@@ -85,16 +149,21 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         loop {
             let holding = self.tasks.values().any(|task| task.since.is_some());
             match ptrace::wait(Wait::Any, holding).map_err(GateError::Wait)? {
-                Some((pid, stop)) => match self.handle(pid, stop) {
+                Waited::Stopped(pid, stop) => match self.handle(pid, stop) {
                     // A task can be killed at any moment, its stop included; its end is reported next.
                     Err(error) if error.is_gone() => {}
                     other => other?,
                 },
-                None if holding => {
+                Waited::NotYet => {
                     std::thread::sleep(TICK);
                     self.deliver_overdue();
                 }
-                None => break,
+                Waited::Interrupted => {}
+                Waited::Nobody => break,
+            }
+            while let Ok(Question(answer)) = self.questions.try_recv() {
+                // Whoever asked may have given up.
+                drop(answer.send(self.pending()));
             }
         }
         (self.tell)(GateEvent::Ended);
@@ -221,6 +290,23 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         }
         Ok(())
     }
+}
+
+/// The signals in a frozen task's queues.
+fn peek(pid: Pid) -> io::Result<PendingSignals> {
+    let ns_tid = crate::sys::ptrace::namespace_tid(pid)?;
+    ptrace::interrupt(pid).map_err(|error| error.source)?;
+    let until = Instant::now() + STOP_BOUND;
+    loop {
+        match ptrace::wait(Wait::For(pid), true)? {
+            Waited::Stopped(_, Stop::Event | Stop::Group(_)) => break,
+            Waited::NotYet if Instant::now() < until => std::thread::sleep(Duration::from_micros(20)),
+            other => return Err(io::Error::other(format!("the task does not stop: {other:?}"))),
+        }
+    }
+    let pending = signals::peek_pending(ns_tid, pid);
+    ptrace::resume(pid, Resume::Cont, 0).map_err(|error| error.source)?;
+    pending
 }
 
 /// True where a task is behind a system call, or before a handler's first instruction: a place that a replica can find.

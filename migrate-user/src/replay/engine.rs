@@ -36,11 +36,15 @@ pub(super) struct Task {
     pub(super) pending: Option<Pending>,
     /// The child of a fork whose return has no record yet.
     pub(super) forked: Option<u32>,
+    /// It has entered an image of its own since it was made: a parent in vfork may go on.
+    pub(super) execed: bool,
+    /// A signal has stopped it in the source. In the replica nothing has: it just has no records meanwhile.
+    pub(super) stopped: bool,
 }
 
 impl Task {
     pub(super) fn new(pid: Pid) -> Self {
-        Self { pid, waiting: VecDeque::new(), pending: None, forked: None }
+        Self { pid, waiting: VecDeque::new(), pending: None, forked: None, execed: false, stopped: false }
     }
 }
 
@@ -140,6 +144,17 @@ impl<B: Backend> Engine<B> {
         }
     }
 
+    /// Checks that no process stands still by a signal: to be called before the replica goes live, which has none stopped.
+    pub(super) fn check_none_stopped(&self) -> Result<()> {
+        let stopped = self.tasks.iter().find(|(_, task)| task.stopped && self.backend.at(task.pid) != At::Dead);
+        match stopped {
+            Some((tid, _)) => {
+                Err(ReplayError::Unsupported { tid: *tid, call: "a stop".to_owned(), why: "a signal has stopped it".to_owned() })
+            }
+            None => Ok(()),
+        }
+    }
+
     fn retry(&mut self) -> Result<()> {
         let mut moved = self.waiting > 0 && !self.ended;
         while std::mem::take(&mut moved) {
@@ -161,6 +176,9 @@ impl<B: Backend> Engine<B> {
     }
 
     fn step(&mut self, record: &Record, run_on: Option<Expect>) -> Result<Step> {
+        if let Some(task) = self.tasks.get_mut(&record.head.tid) {
+            task.stopped = false;
+        }
         let step = match record.kind() {
             Some(Kind::Syscall) => self.syscall(record)?,
             Some(Kind::Fork) => self.fork(record)?,

@@ -43,6 +43,7 @@ impl<B: Backend> Engine<B> {
     /// kernel queued (a child's end, say) are dropped: those that the source had pending take their place.
     pub fn settle(&mut self) -> Result<()> {
         self.check_settled()?;
+        self.check_none_stopped()?;
         self.last_pid.finish();
         for pid in self.standing() {
             let mask = self.backend.signal_mask(pid)?;

@@ -6,7 +6,7 @@
 //! set as if nothing had been. They are read once a stop and written once before the task moves.
 
 use super::backend::{At, Backend, BackendError, Call, Expect, Forked, Interrupted, Result};
-use crate::sys::ptrace::{self, Fate, Pid, Regs, Resume, SIGINFO_BYTES, Stop, Wait};
+use crate::sys::ptrace::{self, Fate, Pid, Regs, Resume, SIGINFO_BYTES, Stop, Wait, Waited};
 use std::collections::HashMap;
 
 /// Bytes of the `syscall` instruction.
@@ -78,25 +78,47 @@ impl Ptrace {
     /// Waits until that task stands at the first instruction of its image.
     pub fn wait_first_image(&mut self, pid: Pid) -> Result<()> {
         loop {
-            match self.wait(pid)? {
-                Stop::Execed => {
-                    let regs = ptrace::regs(pid)?;
-                    self.tasks.insert(pid, Task::new(regs, At::User));
-                    return Ok(());
-                }
-                Stop::Signal(signal) => ptrace::resume(pid, Resume::Cont, signal)?,
-                Stop::Group(_) => ptrace::resume(pid, Resume::Listen, 0)?,
-                Stop::Exited(_) | Stop::Killed(_) => return Err(BackendError::Gone { pid }),
-                // The runtime's own helpers are not part of the replica: let them run.
-                Stop::Forked { child, .. } => {
-                    if let Stop::Event = self.wait(child)? {
-                        ptrace::detach(child, 0)?;
-                    }
-                    ptrace::resume(pid, Resume::Cont, 0)?;
-                }
-                Stop::Syscall | Stop::Event => ptrace::resume(pid, Resume::Cont, 0)?,
+            let stop = self.wait(pid)?;
+            if self.before_first_image(pid, stop)? {
+                return Ok(());
             }
         }
+    }
+
+    /// Takes the runtime's program on as far as it has stopped: true once it stands at the first instruction of the image.
+    pub fn poll_first_image(&mut self, pid: Pid) -> Result<bool> {
+        let fail = |source| BackendError::Io { what: "waiting", pid, source };
+        loop {
+            match ptrace::wait(Wait::For(pid), true).map_err(fail)? {
+                Waited::Stopped(_, stop) if self.before_first_image(pid, stop)? => return Ok(true),
+                Waited::Stopped(..) | Waited::Interrupted => {}
+                Waited::NotYet => return Ok(false),
+                Waited::Nobody => return Err(BackendError::Gone { pid }),
+            }
+        }
+    }
+
+    /// True if the stop is that of the first image; otherwise the task goes on.
+    fn before_first_image(&mut self, pid: Pid, stop: Stop) -> Result<bool> {
+        match stop {
+            Stop::Execed => {
+                let regs = ptrace::regs(pid)?;
+                self.tasks.insert(pid, Task::new(regs, At::User));
+                return Ok(true);
+            }
+            Stop::Signal(signal) => ptrace::resume(pid, Resume::Cont, signal)?,
+            Stop::Group(_) => ptrace::resume(pid, Resume::Listen, 0)?,
+            Stop::Exited(_) | Stop::Killed(_) => return Err(BackendError::Gone { pid }),
+            // The runtime's own helpers are not part of the replica: let them run.
+            Stop::Forked { child, .. } => {
+                if let Stop::Event = self.wait(child)? {
+                    ptrace::detach(child, 0)?;
+                }
+                ptrace::resume(pid, Resume::Cont, 0)?;
+            }
+            Stop::Syscall | Stop::Event => ptrace::resume(pid, Resume::Cont, 0)?,
+        }
+        Ok(false)
     }
 
     /// Tasks that have not ended.
@@ -106,8 +128,8 @@ impl Ptrace {
 
     fn wait(&self, pid: Pid) -> Result<Stop> {
         match ptrace::wait(Wait::For(pid), false) {
-            Ok(Some((_, stop))) => Ok(stop),
-            Ok(None) => Err(BackendError::Gone { pid }),
+            Ok(Waited::Stopped(_, stop)) => Ok(stop),
+            Ok(Waited::NotYet | Waited::Nobody | Waited::Interrupted) => Err(BackendError::Gone { pid }),
             Err(source) => Err(BackendError::Io { what: "waiting", pid, source }),
         }
     }
@@ -298,18 +320,6 @@ pub(crate) fn siginfo_code(info: &[u8; SIGINFO_BYTES]) -> i32 {
     i32::from_ne_bytes([info[8], info[9], info[10], info[11]])
 }
 
-/// The task as its innermost pid namespace numbers it.
-pub(crate) fn namespace_tid(pid: Pid) -> Result<u32> {
-    let fail = |source| BackendError::Io { what: "reading /proc status", pid, source };
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(fail)?;
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("NSpid:"))
-        .and_then(|numbers| numbers.split_whitespace().next_back())
-        .and_then(|number| number.parse().ok())
-        .ok_or_else(|| fail(std::io::ErrorKind::InvalidData.into()))
-}
-
 impl Backend for Ptrace {
     fn at(&self, pid: Pid) -> At {
         self.tasks.get(&pid).map_or(At::Dead, |task| task.at)
@@ -385,7 +395,9 @@ impl Backend for Ptrace {
         }
         let regs = ptrace::regs(child)?;
         self.tasks.insert(child, Task::new(regs, At::User));
-        let tid = namespace_tid(child)?;
+        let tid = ptrace::namespace_tid(child)
+            .map_err(|source| BackendError::Io { what: "reading the number", pid: child, source })?
+            .unsigned_abs();
         if vfork {
             self.resume(pid, Resume::Syscall, 0)?;
             self.set_at(pid, At::Vfork)?;

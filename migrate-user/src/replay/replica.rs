@@ -8,9 +8,13 @@ use super::ptrace::Ptrace;
 use crate::sys::affinity::{self, CpuSet};
 use crate::sys::ptrace::Pid;
 use std::sync::mpsc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 type Job = Box<dyn FnOnce(&mut State) + Send>;
+
+/// How often the runtime's program is looked at before the first image.
+const TICK: Duration = Duration::from_millis(1);
 
 /// Why a replica cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -60,10 +64,7 @@ impl Replica {
                 if told.send(seized).is_err() || failed {
                     return;
                 }
-                let mut state = State::Seized(backend, init);
-                while let Ok(job) = queue.recv() {
-                    job(&mut state);
-                }
+                serve(State::Seized(backend, init), &queue);
             })
             .map_err(ReplicaError::Thread)?;
         answer.await.map_err(|_| ReplicaError::Ended)??;
@@ -113,13 +114,43 @@ impl Replica {
     }
 }
 
+/// Runs jobs until nobody can send any more. Up to the first image the runtime's own program runs under ptrace, and stops for
+/// every signal that its threads send one another: whoever starts the container waits for it, so it is taken on meanwhile.
+fn serve(mut state: State, queue: &mpsc::Receiver<Job>) {
+    loop {
+        let job = match &state {
+            State::Seized(..) => queue.recv_timeout(TICK),
+            State::Running(_) => queue.recv().map_err(mpsc::RecvTimeoutError::from),
+        };
+        match job {
+            Ok(job) => job(&mut state),
+            // What goes wrong here goes wrong again for the first job, which tells.
+            Err(mpsc::RecvTimeoutError::Timeout) => state.take_on(),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
 impl State {
+    fn take_on(&mut self) {
+        if let Self::Seized(backend, init) = self
+            && let Ok(true) = backend.poll_first_image(*init)
+        {
+            self.start();
+        }
+    }
+
+    fn start(&mut self) {
+        if let Self::Seized(backend, init) = self {
+            let engine = Engine::new(std::mem::take(backend), *init, LastPid::new(*init));
+            *self = Self::Running(Box::new(engine));
+        }
+    }
+
     fn engine(&mut self) -> Result<&mut Engine<Ptrace>, ReplicaError> {
         if let Self::Seized(backend, init) = self {
-            let init = *init;
-            backend.wait_first_image(init)?;
-            let engine = Engine::new(std::mem::take(backend), init, LastPid::new(init));
-            *self = Self::Running(Box::new(engine));
+            backend.wait_first_image(*init)?;
+            self.start();
         }
         match self {
             Self::Running(engine) => Ok(engine),

@@ -14,14 +14,9 @@ pub fn objection(record: &Record) -> Option<String> {
         Kind::Exec if head.args[0] != 1 => {
             Some("it started a program whose addresses are random: set-user-id, or personality(2)".to_owned())
         }
-        Kind::Signal if head.args[0] == 0 && stops(head.nr) => Some(format!("signal {} stopped one of its processes", head.nr)),
         Kind::Syscall if head.ret >= 0 => syscall(record),
         _ => None,
     }
-}
-
-fn stops(signal: i32) -> bool {
-    matches!(signal, libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU)
 }
 
 fn syscall(record: &Record) -> Option<String> {

@@ -207,8 +207,21 @@ pub enum Wait {
     Any,
 }
 
-/// Waits for a stop. `None`: nothing to wait for (no tracee left), or with `nonblocking` nothing yet.
-pub fn wait(whom: Wait, nonblocking: bool) -> io::Result<Option<(Pid, Stop)>> {
+/// What a wait gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// A task stopped or ended.
+    Stopped(Pid, Stop),
+    /// None has, yet: of a wait that does not block.
+    NotYet,
+    /// There is no tracee left to wait for.
+    Nobody,
+    /// A signal to this thread ended the wait for anybody.
+    Interrupted,
+}
+
+/// Waits for a stop.
+pub fn wait(whom: Wait, nonblocking: bool) -> io::Result<Waited> {
     let pid = match whom {
         Wait::For(pid) => pid,
         Wait::Any => -1,
@@ -219,15 +232,16 @@ pub fn wait(whom: Wait, nonblocking: bool) -> io::Result<Option<(Pid, Stop)>> {
         // SAFETY: `status` is a live int.
         let got = unsafe { libc::waitpid(pid, &raw mut status, flags) };
         if got > 0 {
-            return Ok(Some((got, decode(got, status)?)));
+            return Ok(Waited::Stopped(got, decode(got, status)?));
         }
         if got == 0 {
-            return Ok(None);
+            return Ok(Waited::NotYet);
         }
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
+            Some(libc::EINTR) if whom == Wait::Any => return Ok(Waited::Interrupted),
             Some(libc::EINTR) => {}
-            Some(libc::ECHILD) => return Ok(None),
+            Some(libc::ECHILD) => return Ok(Waited::Nobody),
             _ => return Err(error),
         }
     }
@@ -261,6 +275,16 @@ pub fn tgkill(tgid: Pid, tid: Pid, signal: i32) -> io::Result<()> {
     // SAFETY: numbers only.
     let result = unsafe { libc::syscall(libc::SYS_tgkill, tgid, tid, signal) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The number that a task has in its innermost pid namespace.
+pub fn namespace_tid(pid: Pid) -> io::Result<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))
+        .and_then(|numbers| numbers.split_whitespace().next_back()?.parse().ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Reads a tracee's memory, whole or not at all.

@@ -46,15 +46,24 @@ impl<B: Backend> Engine<B> {
         if record.head.ret == 0 {
             return Ok(Step::Done);
         }
+        let pid = self.pid(record)?;
+        if self.backend.at(pid) == At::Vfork && self.child_in_parents_memory(record)? {
+            return Ok(Step::NotYet);
+        }
         let forked = self.task(record)?.forked.take();
         if forked.map(i64::from) != Some(record.head.ret) {
             return Err(self.desync(record, &format!("fork returns {}", record.head.ret), &format!("its child is {forked:?}")));
         }
-        let pid = self.pid(record)?;
         if self.backend.at(pid) == At::Vfork {
             self.backend.vfork_done(pid)?;
         }
         Ok(Step::Done)
+    }
+
+    /// The kernel lets a parent in vfork go before the child's own records tell of its new image or of its end.
+    fn child_in_parents_memory(&mut self, record: &Record) -> Result<bool> {
+        let child = self.task(record)?.forked.and_then(|tid| self.tasks.get(&tid));
+        Ok(child.is_some_and(|child| !child.execed && self.backend.at(child.pid) != At::Dead))
     }
 
     pub(in crate::replay) fn exec(&mut self, record: &Record) -> Result<Step> {
@@ -70,6 +79,7 @@ impl<B: Backend> Engine<B> {
         self.stand_at(record, Special::Exec)?;
         self.timers.forget_posix(record.head.tid);
         self.backend.exec(pid)?;
+        self.task(record)?.execed = true;
         Ok(Step::Done)
     }
 

@@ -36,7 +36,8 @@ impl<B: Backend> Engine<B> {
         match (handler, default_action(signal)) {
             (SIG_IGN, _) | (SIG_DFL, Default::Ignore) => return Ok(Step::Done),
             (SIG_DFL, Default::Stop) => {
-                return Err(self.unsupported(record, "a stop signal", "it stops a process of the container"));
+                self.task(record)?.stopped = true;
+                return Ok(Step::Done);
             }
             (SIG_DFL, Default::End) => {
                 self.backend.kill(pid, signal)?;
