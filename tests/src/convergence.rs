@@ -4,7 +4,8 @@ use std::{
     fs,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -15,7 +16,9 @@ use crate::{
 };
 
 /// Longer than any guest takes; passed to the product, which ends the program then.
-const LIMIT_S: &str = "120";
+const LIMIT_S: &str = "100";
+/// Longer than the product may take to notice that.
+const PATIENCE: Duration = Duration::from_secs(115);
 
 /// The names of the guests that run to an end by themselves, as the program lists them.
 pub fn guests(program: &Path) -> Result<Vec<String>, LabError> {
@@ -118,23 +121,23 @@ fn record(host: &Host, guest: &str) -> Result<PathBuf, String> {
 }
 
 fn replay(host: &Host, file: &Path) -> (Verdict, String) {
-    let run = host.migrate().map(|mut command| {
-        command.arg("replay").arg("--json").args(["--timeout", LIMIT_S]).arg(file).stdin(Stdio::null()).output()
+    let run = host.migrate().and_then(|mut command| {
+        lab::run_to_end(command.arg("replay").arg("--json").args(["--timeout", LIMIT_S]).arg(file), PATIENCE)
     });
     let output = match run {
-        Ok(Ok(output)) => output,
-        Ok(Err(error)) => return (Verdict::Crashed, error.to_string()),
+        Ok(output) => output,
         Err(error) => return (Verdict::Crashed, error.to_string()),
     };
+    let Some(status) = output.status else { return (Verdict::Crashed, "it does not end".to_string()) };
     let report = last_line(&String::from_utf8_lossy(&output.stdout));
     let differences =
         report["differences"].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join("; ");
     let says = format!("{} {differences}", String::from_utf8_lossy(&output.stderr).trim());
     // Rust's panics end with 101.
-    let crashed = output.status.signal().is_some() || output.status.code().is_none_or(|code| code == 101 || code >= 128);
+    let crashed = status.signal().is_some() || status.code().is_none_or(|code| code == 101 || code >= 128);
     let verdict = match report["converged"] == true {
-        true if output.status.success() => Verdict::Converged,
-        false if !output.status.success() && !crashed && !says.trim().is_empty() => Verdict::Refused,
+        true if status.success() => Verdict::Converged,
+        false if !status.success() && !crashed && !says.trim().is_empty() => Verdict::Refused,
         _ => Verdict::Crashed,
     };
     (verdict, says.trim().to_string())

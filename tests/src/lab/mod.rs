@@ -32,7 +32,7 @@ pub use docker::NETWORK;
 pub use error::{LabError, Result};
 pub use host::{AGENT_PORT, Host, HostDir};
 pub use network::UNLIMITED;
-pub use process::{Process, line as command_line, output as run_output};
+pub use process::{Ended, Process, finish as run_to_end, line as command_line, output as run_output};
 
 /// The two hosts' names and addresses.
 const HOSTS: [(&str, &str); 2] = [("h1", "10.77.0.1"), ("h2", "10.77.0.2")];

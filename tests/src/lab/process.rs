@@ -1,10 +1,11 @@
 //! Processes that outlive the program that started them, found again by pid and start time.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     os::unix::process::CommandExt,
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -109,16 +110,60 @@ pub fn line(command: &Command) -> String {
         .join(" ")
 }
 
+/// No command of the lab takes that long: one that hangs is a failure to be told, not to be waited for.
+const OUTPUT_LIMIT: Duration = Duration::from_secs(120);
+
+/// How a command ended and what it printed; `None` for the status when it had to be killed.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: Option<ExitStatus>,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+/// Runs a command to its end, or kills it after `limit`.
+pub fn finish(command: &mut Command, limit: Duration) -> Result<Ended> {
+    let line = line(command);
+    let start = |source| LabError::Start { line: line.clone(), source };
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(start)?;
+    let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
+    let end = Instant::now() + limit;
+    let mut pause = Duration::from_micros(200);
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(start)? {
+            break Some(status);
+        }
+        if Instant::now() > end {
+            child.kill().and_then(|()| child.wait()).map_err(start)?;
+            break None;
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(5));
+    };
+    Ok(Ended { status, stdout: stdout.join().unwrap_or_default(), stderr: stderr.join().unwrap_or_default() })
+}
+
+/// Reads a pipe to its end in the background, so that it never fills.
+fn drain(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What came before an error is still worth having.
+        let _ = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
+        bytes
+    })
+}
+
 /// Runs a command to its end and returns its standard output.
 pub fn output(command: &mut Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().map_err(|source| LabError::Start { line: line(command), source })?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    let ended = finish(command, OUTPUT_LIMIT)?;
+    if ended.status.is_some_and(|status| status.success()) {
+        return Ok(String::from_utf8_lossy(&ended.stdout).into_owned());
     }
+    let killed = || format!("killed: it did not end within {} s", OUTPUT_LIMIT.as_secs());
     Err(LabError::Failed {
         line: line(command),
-        status: output.status.to_string(),
-        stderr: String::from_utf8_lossy(&output.stderr).trim().to_string(),
+        status: ended.status.map_or_else(killed, |status| status.to_string()),
+        stderr: String::from_utf8_lossy(&ended.stderr).trim().to_string(),
     })
 }
 
@@ -131,6 +176,13 @@ mod tests {
         let us = Process::of(i32::try_from(std::process::id()).unwrap()).unwrap();
         assert!(us.alive());
         assert!(!Process { start_ticks: us.start_ticks + 1, ..us }.alive());
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_killed_and_told() {
+        let ended = finish(Command::new("sh").args(["-c", "echo begun; exec sleep 1000"]), Duration::from_millis(300)).unwrap();
+        assert!(ended.status.is_none());
+        assert_eq!(ended.stdout, b"begun\n");
     }
 
     #[test]

@@ -9,8 +9,6 @@ pub enum MigrationError {
     Image(#[from] ImageError),
     #[error(transparent)]
     Client(#[from] RemoteError),
-    #[error("cannot start `{line}`")]
-    Start { line: String, source: std::io::Error },
     #[error("`{line}` did not end within {seconds} s")]
     Endless { line: String, seconds: u64 },
     #[error("{workload} shows no life within {seconds} s of its start; it says: {says}")]

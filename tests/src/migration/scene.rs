@@ -1,12 +1,6 @@
 //! The stage of one migration: the container on h1, the client, and what can be seen of both hosts.
 
-use std::{
-    fs,
-    io::Read,
-    process::{Child, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, process::ExitStatus, time::Duration};
 
 use serde_json::Value;
 
@@ -80,15 +74,14 @@ impl<'a> Scene<'a> {
     pub(super) fn migrate_move(&self) -> Result<Attempt> {
         let (source, target) = (self.lab.host("h1")?, self.lab.host("h2")?);
         let mut command = source.migrate()?;
-        command.args(["move", NAME, "--to", &target.agent_address(), "--json"]);
-        let line = lab::command_line(&command);
-        let start = |source| MigrationError::Start { line: line.clone(), source };
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(start)?;
-        let (output, messages) = (drain(child.stdout.take()), drain(child.stderr.take()));
-        let success = wait(&mut child, &line)?;
-        let output = output.join().unwrap_or_default();
+        let ended = lab::run_to_end(command.args(["move", NAME, "--to", &target.agent_address(), "--json"]), MOVE_LIMIT)?;
+        let Some(status) = ended.status else {
+            let line = lab::command_line(&command);
+            return Err(MigrationError::Endless { line, seconds: MOVE_LIMIT.as_secs() });
+        };
+        let output = String::from_utf8_lossy(&ended.stdout);
         let report = output.lines().last().and_then(|last| serde_json::from_str(last).ok()).unwrap_or(Value::Null);
-        Ok(Attempt { success, report, says: messages.join().unwrap_or_default().trim().to_string() })
+        Ok(Attempt { success: status.success(), report, says: String::from_utf8_lossy(&ended.stderr).trim().to_string() })
     }
 
     /// What the workload has said on h1, once it has counted to `least`.
@@ -138,7 +131,9 @@ impl<'a> Scene<'a> {
     /// The last line that the workload wrote to its standard error on a host.
     pub(super) fn complaint(&self, host: &str) -> Option<String> {
         let mut docker = self.lab.host(host).ok()?.docker();
-        let logs = docker.args(["logs", "--tail=20", NAME]).stdin(Stdio::null()).output().ok()?;
+        let logs = lab::run_to_end(docker.args(["logs", "--tail=20", NAME]), Duration::from_secs(10)).ok()?;
+        // Without a container Docker itself complains.
+        logs.status.filter(ExitStatus::success)?;
         let text = String::from_utf8_lossy(&logs.stderr).trim().lines().last()?.to_string();
         Some(format!("the workload complains on {host}: {text}"))
     }
@@ -194,7 +189,7 @@ fn running(host: &Host) -> Result<Option<String>> {
 
 /// Standard output of the container, from its start.
 fn output(host: &Host) -> Result<String> {
-    Ok(lab::run_output(host.docker().args(["logs", NAME]).stderr(Stdio::null()))?)
+    Ok(lab::run_output(host.docker().args(["logs", NAME]))?)
 }
 
 fn said(host: &Host, check: Check) -> Result<Said> {
@@ -216,30 +211,4 @@ fn container_file(host: &Host, path: &str) -> Result<String> {
     let pid = host.docker_output(["inspect", "--format", "{{.State.Pid}}", &id])?;
     let file = |source| MigrationError::ContainerFile { host: name, path: path.to_string(), source };
     fs::read_to_string(format!("/proc/{pid}/root/{path}")).map_err(file)
-}
-
-/// Reads a pipe to its end in the background, so that it never fills.
-fn drain(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        // What came before an error is still worth having.
-        let _ = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
-}
-
-/// Waits for a child; whether it succeeded.
-fn wait(child: &mut Child, line: &str) -> Result<bool> {
-    let start = |source| MigrationError::Start { line: line.to_string(), source };
-    let end = Instant::now() + MOVE_LIMIT;
-    loop {
-        if let Some(status) = child.try_wait().map_err(start)? {
-            return Ok(status.success());
-        }
-        if Instant::now() > end {
-            child.kill().and_then(|()| child.wait()).map_err(start)?;
-            return Err(MigrationError::Endless { line: line.to_string(), seconds: MOVE_LIMIT.as_secs() });
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -20,6 +20,8 @@ use crate::{build, lab as lab_command};
 
 /// Links as in the measurements that the project compares itself with.
 const RATE: &str = "1gbit";
+/// All tests of the lab together take a third of that.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// The workload whose clients are watched while agents die.
 const KILLED: &str = "static";
 
@@ -52,12 +54,13 @@ pub(super) fn run(root: &Path, lab: &mut Lab, with_guests: bool, with_migrations
             return Ok(());
         }
     }
+    let deadline = Instant::now() + PATIENCE;
     let failed_before = tally.failed.len();
     if with_guests {
-        guests(lab, &store, tally)?;
+        guests(lab, &store, deadline, tally)?;
     }
     if with_migrations {
-        migrations(root, lab, &store, tally);
+        migrations(root, lab, &store, deadline, tally);
     }
     if tally.failed.len() > failed_before {
         // The agents' words are worth having after a failure.
@@ -68,22 +71,24 @@ pub(super) fn run(root: &Path, lab: &mut Lab, with_guests: bool, with_migrations
     Ok(())
 }
 
-fn guests(lab: &Lab, store: &Store, tally: &mut Tally) -> Result<()> {
+fn guests(lab: &Lab, store: &Store, deadline: Instant, tally: &mut Tally) -> Result<()> {
     let host = lab.host("h1")?;
     store.load(&host, Image::Guests)?;
     let names = convergence::guests(&store.guests)?;
     for guest in &names {
-        tally.take(format!("guest {guest} converges"), convergence::converges(&host, guest));
+        tally.take(deadline, format!("guest {guest} converges"), || convergence::converges(&host, guest));
     }
     if let Some(guest) = names.first() {
         for damage in Damage::ALL {
-            tally.take(format!("a log with {damage:?} (of 1000) is refused"), convergence::refuses(&host, guest, damage));
+            tally.take(deadline, format!("a log with {damage:?} (of 1000) is refused"), || {
+                convergence::refuses(&host, guest, damage)
+            });
         }
     }
     Ok(())
 }
 
-fn migrations(root: &Path, lab: &mut Lab, store: &Store, tally: &mut Tally) {
+fn migrations(root: &Path, lab: &mut Lab, store: &Store, deadline: Instant, tally: &mut Tally) {
     let plain = WORKLOADS.iter().map(|workload| (workload, None));
     let killed = workloads::find(KILLED).into_iter().flat_map(|workload| Phase::ALL.map(|phase| (workload, Some(phase))));
     for (workload, kill) in plain.chain(killed) {
@@ -91,7 +96,7 @@ fn migrations(root: &Path, lab: &mut Lab, store: &Store, tally: &mut Tally) {
             None => format!("migration of {}", workload.name),
             Some(phase) => format!("migration of {}, target killed at {}", workload.name, phase.name()),
         };
-        tally.take(name, migrate(root, lab, store, workload, kill));
+        tally.take(deadline, name, || migrate(root, lab, store, workload, kill));
     }
 }
 
