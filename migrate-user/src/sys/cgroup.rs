@@ -274,6 +274,7 @@ mod tests {
     impl Counting {
         fn start(name: &str) -> Option<Self> {
             if !nix::unistd::geteuid().is_root() {
+                eprintln!("skipped: needs root");
                 return None;
             }
             let path = Cgroup::mount().ok()?.join(format!("migrate-test-{name}-{}", std::process::id()));

@@ -177,8 +177,13 @@ mod tests {
         (folder, path)
     }
 
+    /// The agent speaks to nobody else.
     fn am_root() -> bool {
-        nix::unistd::geteuid().is_root()
+        let root = nix::unistd::geteuid().is_root();
+        if !root {
+            eprintln!("skipped: needs root");
+        }
+        root
     }
 
     #[tokio::test]
