@@ -23,7 +23,7 @@ use std::io;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// How long a signal waits for a system call.
+/// How long a task may compute while a signal waits for its next system call: its own time, so that a busy machine does not count.
 pub const HOLD_BOUND: Duration = Duration::from_millis(50);
 /// How long a frozen task may take to stop for the tracer.
 const STOP_BOUND: Duration = Duration::from_millis(50);
@@ -66,7 +66,8 @@ struct Held {
 struct Task {
     /// Signals that wait for a call.
     held: VecDeque<Held>,
-    since: Option<Instant>,
+    /// What the task's process had computed when the first of them came.
+    since: Option<Duration>,
     /// Signals that were sent again and are on their way to their delivery.
     sent: VecDeque<Held>,
     /// The bound has passed: whatever comes is delivered where the task is.
@@ -227,14 +228,14 @@ impl<F: FnMut(GateEvent)> Gate<F> {
             return self.go_on(pid, signal);
         }
         task.held.push_back(Held { signal, info });
-        task.since.get_or_insert_with(Instant::now);
+        task.since.get_or_insert_with(|| computed(pid));
         self.go_on(pid, 0)
     }
 
     /// Interrupts tasks whose held signals have waited too long.
     fn deliver_overdue(&mut self) {
         for (pid, task) in &mut self.tasks {
-            if task.since.is_some_and(|since| since.elapsed() > HOLD_BOUND) && !task.overdue {
+            if task.since.is_some_and(|since| computed(*pid).saturating_sub(since) > HOLD_BOUND) && !task.overdue {
                 task.overdue = true;
                 // If it is gone, its end is reported next.
                 let _ = ptrace::interrupt(*pid);
@@ -254,7 +255,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         };
         let signal = held.signal;
         let computing = !at_boundary(&ptrace::regs(pid)?);
-        task.since = if task.held.is_empty() { None } else { Some(Instant::now()) };
+        task.since = if task.held.is_empty() { None } else { Some(computed(pid)) };
         task.sent.push_back(held);
         task.overdue = false;
         if computing {
@@ -290,6 +291,12 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         }
         Ok(())
     }
+}
+
+/// CPU time of a task's process; all there is if nobody can tell, so that its signals are not held for ever.
+fn computed(pid: Pid) -> Duration {
+    let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(pid));
+    clock.and_then(nix::time::ClockId::now).map_or(Duration::MAX, Duration::from)
 }
 
 /// The signals in a frozen task's queues.

@@ -242,6 +242,28 @@ impl Ptrace {
         }
     }
 
+    /// Makes the call that a task stands at, again while signals keep it from beginning: a fork does not begin with a signal
+    /// pending. Returns the first stop of another kind.
+    fn make_again(&mut self, pid: Pid, call: &Call, doing: &'static str) -> Result<Stop> {
+        for _ in 0..RETRIES {
+            let before = self.enter(pid, call.nr, call.args, doing)?;
+            self.resume(pid, Resume::Syscall, 0)?;
+            let stop = self.wait(pid)?;
+            if stop != Stop::Syscall {
+                return Ok(stop);
+            }
+            let ret = ptrace::regs(pid)?.rax.cast_signed();
+            let task = self.task_mut(pid)?;
+            task.stop = Stopped::Outside;
+            task.regs = before;
+            task.dirty = true;
+            if !RESTART_CODES.contains(&ret) {
+                return Err(BackendError::Unexpected { pid, stop: format!("the result {ret}"), doing });
+            }
+        }
+        Err(BackendError::Unexpected { pid, stop: "signals".to_owned(), doing })
+    }
+
     /// A `syscall` instruction in the task's memory: the vDSO has one, hidden or not.
     fn gadget(&mut self, pid: Pid) -> Result<u64> {
         if let Some(found) = self.task(pid)?.gadget {
@@ -383,9 +405,7 @@ impl Backend for Ptrace {
         let At::Call(call) = self.at(pid) else {
             return Err(BackendError::Unexpected { pid, stop: format!("{:?}", self.at(pid)), doing: "fork" });
         };
-        self.enter(pid, call.nr, call.args, "fork")?;
-        self.resume(pid, Resume::Syscall, 0)?;
-        let (child, vfork) = match self.wait(pid)? {
+        let (child, vfork) = match self.make_again(pid, &call, "fork")? {
             Stop::Forked { child, vfork } => (child, vfork),
             stop => return Err(self.unexpected(pid, stop, "fork")),
         };
@@ -419,9 +439,7 @@ impl Backend for Ptrace {
         let At::Call(call) = self.at(pid) else {
             return Err(BackendError::Unexpected { pid, stop: format!("{:?}", self.at(pid)), doing: "exec" });
         };
-        self.enter(pid, call.nr, call.args, "exec")?;
-        self.resume(pid, Resume::Syscall, 0)?;
-        match self.wait(pid)? {
+        match self.make_again(pid, &call, "exec")? {
             Stop::Execed => {
                 self.task_mut(pid)?.gadget = None;
                 self.reload(pid, At::User)
