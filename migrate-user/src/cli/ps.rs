@@ -63,11 +63,19 @@ impl Ps {
                     count(container.records),
                     bytes(container.log_bytes),
                     bytes(container.spool_bytes),
-                    if container.migratable { "yes".into() } else { format!("no: {}", container.reasons.join("; ")) },
+                    migratable(container),
                 ]
             })
             .collect();
         table(&head, &rows)
+    }
+}
+
+fn migratable(container: &ContainerInfo) -> String {
+    match (container.migratable, container.reasons.as_slice()) {
+        (true, _) => "yes".into(),
+        (false, []) => "no".into(),
+        (false, reasons) => format!("no: {}", reasons.join("; ")),
     }
 }
 
