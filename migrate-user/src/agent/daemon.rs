@@ -12,7 +12,7 @@ use crate::replay::replica::Replica;
 use crate::round::LogMeta;
 use crate::sys::ptrace::Pid;
 use crate::wire::durable::Store;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
@@ -53,6 +53,8 @@ pub struct Daemon {
     expected: Mutex<HashMap<String, Expected>>,
     /// What is written at the start of the logs of containers that the agent makes itself.
     metas: Mutex<HashMap<String, LogMeta>>,
+    /// Containers of programs that the agent runs itself: they stay known when they have ended, until it has looked at them.
+    programs: Mutex<HashSet<String>>,
     /// Containers whose move is under way, by id.
     moving: Mutex<HashMap<String, String>>,
 }
@@ -91,6 +93,7 @@ impl Daemon {
             containers: Mutex::default(),
             expected: Mutex::default(),
             metas: Mutex::default(),
+            programs: Mutex::default(),
             moving: Mutex::default(),
         }
     }
@@ -113,6 +116,17 @@ impl Daemon {
     /// Forgets it.
     pub fn forget(&self, id: &str) {
         lock(&self.containers).remove(id);
+    }
+
+    /// Keeps what is known of a container past its end, until [`Daemon::release`].
+    pub(super) fn keep(&self, id: &str) {
+        lock(&self.programs).insert(id.to_owned());
+    }
+
+    /// Ends [`Daemon::keep`], and forgets the container.
+    pub(super) fn release(&self, id: &str) {
+        lock(&self.programs).remove(id);
+        self.forget(id);
     }
 
     /// What a container's move is doing, if there is one.
@@ -240,7 +254,9 @@ impl Daemon {
     }
 
     pub(super) fn deleted(&self, id: &str) {
-        self.forget(id);
+        if !lock(&self.programs).contains(id) {
+            self.forget(id);
+        }
         let layer = self.layer_path(id);
         if layer.exists()
             && let Err(error) = std::fs::remove_file(&layer)

@@ -65,8 +65,10 @@ impl Daemon {
         };
         let recipe = Recipe { image_id, image: request.image.clone(), cmd: request.cmd.clone(), env: request.env.clone() };
         let id = self.docker.create_program(&self.program(&recipe)).await.map_err(failed)?;
+        self.keep(&id);
         let result = self.record_created(&id, &recipe, &request).await;
         drop(self.docker.remove(&id).await);
+        self.release(&id);
         result
     }
 
