@@ -67,9 +67,10 @@ async fn serve(config: AgentConfig) -> Result<(), AgentError> {
     let docker = Docker::connect(&config.docker).await?;
     let docker_version = docker.info().await?.version;
     let probes = Arc::new(Probes::load(config.ring_bytes)?);
-    let clients = api::bind(&config.socket)?;
     let listener = tokio::net::TcpListener::bind(config.listen).await;
     let listener = listener.map_err(|source| AgentError::Listen { address: config.listen, source })?;
+    // Last: whoever finds the socket finds an agent that other agents find too.
+    let clients = api::bind(&config.socket)?;
     let daemon = Arc::new(Daemon::new(config, docker, docker_version, probes, store));
     target::recover(&daemon).await;
     source::recover(Arc::clone(&daemon)).await;

@@ -63,6 +63,8 @@ impl<'a> Scene<'a> {
     }
 
     pub(super) fn start_client(&self, plan: &Plan) -> Result<Option<Remote>> {
+        // The container of the run before had the same address on the other host: the client would look for it there.
+        lab::run_to_end(self.lab.client("ip")?.args(["neigh", "flush", "all"]), MOVE_LIMIT)?;
         let mut command = self.lab.client(&plan.client)?;
         match client::arguments(&mut command, &plan.workload.load, ADDRESS, plan.unlimited) {
             None => Ok(None),
