@@ -113,6 +113,11 @@ impl Host {
         let (socket, log) = (self.files.agent_socket(), self.files.log("agent"));
         let state = self.files.agent_state();
         fs::create_dir_all(&state).map_err(file("cannot create", &state))?;
+        // One that was just killed may still answer there while the kernel takes it down.
+        match fs::remove_file(&socket) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file("cannot remove", &socket)(error)),
+            _ => {}
+        }
         let mut command = self.command(&self.migrate)?;
         command
             .arg("agent")
