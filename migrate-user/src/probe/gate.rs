@@ -17,8 +17,8 @@ use crate::record::Record;
 use crate::sys::auxv;
 use crate::sys::ptrace::{self, Fate, Pid, Resume, SIGINFO_BYTES, Stop, Wait, Waited};
 use migrate_common::record::{HEADER_BYTES, Header, Kind};
-use std::collections::{HashMap, VecDeque};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -72,6 +72,31 @@ struct Task {
     sent: VecDeque<Held>,
     /// The bound has passed: whatever comes is delivered where the task is.
     overdue: bool,
+}
+
+impl Task {
+    /// Keeps a signal, as the kernel would: one below the real-time signals waits once, with the first one's siginfo, in each of
+    /// the two queues, its task's and its process's.
+    fn hold(&mut self, new: Held) {
+        let merged = new.signal < libc::SIGRTMIN()
+            && self.held.iter().any(|held| held.signal == new.signal && held.for_task() == new.for_task());
+        if !merged {
+            self.held.push_back(new);
+        }
+    }
+
+    /// The first signal that can be sent: of one number only one is under way, or the kernel would merge them.
+    fn next_to_send(&mut self) -> Option<Held> {
+        let at = self.held.iter().position(|held| self.sent.iter().all(|sent| sent.signal != held.signal))?;
+        self.held.remove(at)
+    }
+}
+
+impl Held {
+    /// Sent to the task alone and not to its process.
+    fn for_task(&self) -> bool {
+        i32::from_ne_bytes([self.info[8], self.info[9], self.info[10], self.info[11]]) == libc::SI_TKILL
+    }
 }
 
 /// Traces the tasks of one container. Lives and dies on one thread: the tracer.
@@ -203,7 +228,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
     /// as by any signal, and the task stops again for its delivery.
     fn boundary(&mut self, pid: Pid) -> ptrace::Result<()> {
         let Some(task) = self.tasks.get_mut(&pid) else { return ptrace::resume(pid, Resume::Cont, 0) };
-        let Some(held) = task.held.pop_front() else { return ptrace::resume(pid, Resume::Cont, 0) };
+        let Some(held) = task.next_to_send() else { return self.go_on(pid, 0) };
         if task.held.is_empty() {
             task.since = None;
         }
@@ -223,11 +248,10 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         }
         let own = matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP | libc::SIGSYS)
             && i32::from_ne_bytes([info[8], info[9], info[10], info[11]]) > 0;
-        let overdue = std::mem::take(&mut task.overdue);
-        if own || overdue || at_boundary(&ptrace::regs(pid)?) {
+        if own || at_boundary(&ptrace::regs(pid)?) {
             return self.go_on(pid, signal);
         }
-        task.held.push_back(Held { signal, info });
+        task.hold(Held { signal, info });
         task.since.get_or_insert_with(|| computed(pid));
         self.go_on(pid, 0)
     }
@@ -249,7 +273,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         if !task.overdue {
             return self.go_on(pid, 0);
         }
-        let Some(held) = task.held.pop_front() else {
+        let Some(held) = task.next_to_send() else {
             task.overdue = false;
             return self.go_on(pid, 0);
         };
@@ -344,4 +368,42 @@ fn stack_end(pid: Pid, sp: u64) -> io::Result<u64> {
         .find(|(from, to)| (*from..*to).contains(&sp))
         .map(|(_, to)| to)
         .ok_or_else(|| io::Error::other("no mapping holds the stack pointer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(signal: i32, code: i32, sender: u8) -> Held {
+        let mut info = [0; SIGINFO_BYTES];
+        info[8..12].copy_from_slice(&code.to_ne_bytes());
+        info[12] = sender;
+        Held { signal, info }
+    }
+
+    #[test]
+    fn a_signal_that_waits_already_is_not_held_twice() {
+        let mut task = Task::default();
+        task.hold(held(libc::SIGALRM, libc::SI_KERNEL, 1));
+        task.hold(held(libc::SIGALRM, libc::SI_KERNEL, 2));
+        task.hold(held(libc::SIGALRM, libc::SI_TKILL, 3));
+        task.hold(held(libc::SIGRTMIN(), libc::SI_QUEUE, 4));
+        task.hold(held(libc::SIGRTMIN(), libc::SI_QUEUE, 5));
+        let senders: Vec<u8> = task.held.iter().map(|held| held.info[12]).collect();
+        assert_eq!(senders, [1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn of_one_number_only_one_is_sent_before_it_is_delivered() {
+        let mut task = Task::default();
+        task.hold(held(libc::SIGALRM, libc::SI_KERNEL, 1));
+        task.hold(held(libc::SIGALRM, libc::SI_TKILL, 2));
+        task.hold(held(libc::SIGUSR1, libc::SI_USER, 3));
+        let first = task.next_to_send().unwrap();
+        task.sent.push_back(first);
+        assert_eq!(task.next_to_send().unwrap().info[12], 3);
+        assert!(task.next_to_send().is_none());
+        task.sent.clear();
+        assert_eq!(task.next_to_send().unwrap().info[12], 2);
+    }
 }

@@ -278,7 +278,8 @@ impl Ptrace {
         let range = range.ok_or_else(|| fail(std::io::ErrorKind::NotFound.into()))?;
         let mut code = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
         self.read(pid, range.start, &mut code)?;
-        let at = code.windows(2).position(|pair| pair == [0x0f, 0x05]).ok_or_else(|| fail(std::io::ErrorKind::NotFound.into()))?;
+        let at =
+            code.windows(2).position(|pair| pair == [0x0f, 0x05]).ok_or_else(|| fail(std::io::ErrorKind::NotFound.into()))?;
         let found = range.start + at as u64;
         self.task_mut(pid)?.gadget = Some(found);
         Ok(found)
@@ -510,9 +511,8 @@ impl Backend for Ptrace {
         {
             return self.enter_handler(pid, signal, info);
         }
-        let queue = || {
-            ptrace::tgkill(pid, pid, signal).map_err(|source| BackendError::Io { what: "sending a signal", pid, source })
-        };
+        let queue =
+            || ptrace::tgkill(pid, pid, signal).map_err(|source| BackendError::Io { what: "sending a signal", pid, source });
         match interrupted {
             Some(Interrupted { ret, mask: Some(mask) }) => {
                 // Only a call that swaps the mask makes the kernel save the right one in the frame: wait as the source did,
@@ -553,8 +553,7 @@ impl Backend for Ptrace {
         if matches!(self.at(pid), At::Call(_) | At::User) {
             self.execute(pid, libc::SYS_getrandom as i32, [addr, bytes.len() as u64, 0, 0, 0, 0])?;
         }
-        ptrace::write_memory(pid, addr, bytes)
-            .map_err(|source| BackendError::Memory { pid, addr, len: bytes.len(), source })
+        ptrace::write_memory(pid, addr, bytes).map_err(|source| BackendError::Memory { pid, addr, len: bytes.len(), source })
     }
 
     fn pointers(&self, pid: Pid) -> Result<(u64, u64)> {

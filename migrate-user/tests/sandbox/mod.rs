@@ -2,6 +2,7 @@
 //! Its first task waits, set up but not yet in its image, until it is let go: as one that an OCI runtime has created.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -47,6 +48,25 @@ pub fn busybox() -> Option<&'static Path> {
     path.exists().then_some(path)
 }
 
+/// The calling process gets ENOSYS for rseq(2), as under the product's OCI runtime.
+fn without_rseq() -> std::io::Result<()> {
+    const fn step(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+        libc::sock_filter { code: code as u16, jt, jf, k }
+    }
+    let rseq = libc::SYS_rseq as u32;
+    let mut filter = [
+        // The number is the first word of struct seccomp_data.
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, rseq),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program and its instructions live until the call returns; the kernel copies them.
+    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    if set == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
 impl Sandbox {
     /// Sets a container up for `argv`, in which `/guests` is `guests`.
     pub fn new(guests: &Path, argv: &[&str]) -> std::io::Result<Self> {
@@ -62,16 +82,30 @@ impl Sandbox {
         std::fs::copy("/bin/busybox", root.join("base/busybox"))?;
         let mut command = Command::new("unshare");
         command
-            .args(["--pid", "--fork", "--mount", "--net", "--ipc", "--uts", "--kill-child", "setarch", "-R", "/bin/busybox", "sh", "-c"])
+            .args([
+                "--pid",
+                "--fork",
+                "--mount",
+                "--net",
+                "--ipc",
+                "--uts",
+                "--kill-child",
+                "setarch",
+                "-R",
+                "/bin/busybox",
+                "sh",
+                "-c",
+            ])
             .args([SETUP, "setup", "/bin/busybox"])
             .arg(&root)
             .arg(cgroup.join("cgroup.procs"))
             .args(argv)
             .env_clear()
             .env("PATH", "/usr/bin:/bin:/sbin:/usr/sbin")
-            .env("GLIBC_TUNABLES", "glibc.pthread.rseq=0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
+        // SAFETY: it makes two system calls and allocates nothing.
+        unsafe { command.pre_exec(without_rseq) };
         let mut child = command.spawn()?;
         let stdin = child.stdin.take();
         let mut stdout = BufReader::new(child.stdout.take().ok_or(std::io::ErrorKind::BrokenPipe)?);
@@ -97,9 +131,20 @@ impl Sandbox {
         Ok((code, output))
     }
 
-    /// A handle that ends the container's tasks when a test goes wrong.
-    pub fn kill(&mut self) {
-        let _ = self.child.kill();
+    /// Ends the container from another thread, or while its end is waited for.
+    pub fn killer(&self) -> Killer {
+        Killer(self.cgroup.clone())
+    }
+}
+
+/// Ends a container's tasks.
+pub struct Killer(PathBuf);
+
+impl Killer {
+    /// Kills every task in the container's cgroup.
+    pub fn kill(&self) {
+        // A container that has ended by itself needs none.
+        let _ = std::fs::write(self.0.join("cgroup.kill"), "1");
     }
 }
 
