@@ -38,6 +38,8 @@ const TICK: Duration = Duration::from_millis(2);
 const QUEUE_BOUND: Duration = Duration::from_millis(200);
 /// How long the kernel may take to send what closed connections still have to send.
 const ORPHAN_BOUND: Duration = Duration::from_millis(50);
+/// How long a committed move waits for the target before its client is told that it is in doubt.
+const DOUBT: Duration = Duration::from_secs(3);
 /// How often a capture is tried again that met something on its way.
 const CAPTURES: u32 = 3;
 
@@ -94,7 +96,7 @@ async fn read(mut receiver: transport::Receiver<ReadHalf<TcpStream>>, forward: m
 
 /// What a move has on this host.
 struct Sending<'a> {
-    daemon: &'a Daemon,
+    daemon: &'a Arc<Daemon>,
     id: String,
     /// None after a restart of the agent.
     recording: Option<Arc<Recording>>,
@@ -105,12 +107,14 @@ struct Sending<'a> {
     stragglers: Option<Stragglers>,
     report: MoveReport,
     frozen_at: Option<Instant>,
+    /// Nobody waits for the outcome.
+    patient: bool,
     /// When the last part of the down time ended.
     mark: Instant,
 }
 
 /// Moves a container.
-pub async fn run(daemon: &Daemon, request: MoveRequest, progress: &mpsc::Sender<Progress>) -> Result<MoveReport, ApiError> {
+pub async fn run(daemon: &Arc<Daemon>, request: MoveRequest, progress: &mpsc::Sender<Progress>) -> Result<MoveReport, ApiError> {
     let begun = Instant::now();
     let (id, entry) = find(daemon, &request.container).await?;
     let recording = match entry {
@@ -120,6 +124,11 @@ pub async fn run(daemon: &Daemon, request: MoveRequest, progress: &mpsc::Sender<
         Entry::Replica { .. } => return Err(refused(vec!["it is a replica".to_owned()])),
     };
     let _guard = daemon.begin_move(&id, &request.to)?;
+    let (durables, _) = daemon.store.load().map_err(failed)?;
+    let committed = Side::Source(SourceState::Committed);
+    if let Some(durable) = durables.iter().find(|durable| durable.container == id && durable.side == committed) {
+        return Err(in_doubt(&durable.peer));
+    }
     let found = daemon.docker.inspect(&id).await.map_err(failed)?;
     let mut reasons = recording.state().reasons;
     reasons.extend(check_supported(&found.spec));
@@ -157,6 +166,7 @@ pub async fn run(daemon: &Daemon, request: MoveRequest, progress: &mpsc::Sender<
         mute: None,
         stragglers: None,
         frozen_at: None,
+        patient: false,
         mark: begun,
     };
     if request.dry_run {
@@ -170,7 +180,14 @@ pub async fn run(daemon: &Daemon, request: MoveRequest, progress: &mpsc::Sender<
         max_rounds: request.max_rounds,
         ..Policy::default()
     };
-    let (outcome, mut report) = sending.drive(source, &policy, progress).await?;
+    let driven = sending.drive(source, &policy, progress).await;
+    if driven.as_ref().is_err_and(|error| error.code == Code::InDoubt)
+        && let Ok(Some(durable)) = daemon.store.find(migration, Side::Source(SourceState::Committed))
+    {
+        // Whoever asked for the move need not wait: what is on disk leads on.
+        tokio::spawn(ask_on(Arc::clone(daemon), durable));
+    }
+    let (outcome, mut report) = driven?;
     report.total_us = micros(begun.elapsed());
     match outcome {
         Outcome::Moved => {
@@ -181,6 +198,12 @@ pub async fn run(daemon: &Daemon, request: MoveRequest, progress: &mpsc::Sender<
             Err(failed(format!("the container was not moved: {why}")).remedy("it runs on here, as if nothing had been"))
         }
     }
+}
+
+fn in_doubt(peer: &str) -> ApiError {
+    let message = format!("the move to {peer} passed its point of no return, and the agent there does not answer");
+    let remedy = "this agent asks on; `migrate ps` on both hosts tells who owns the container; `migrate resolve` decides by hand";
+    ApiError::new(Code::InDoubt, message).remedy(remedy)
 }
 
 fn refused(reasons: Vec<String>) -> ApiError {
@@ -219,7 +242,15 @@ impl Sending<'_> {
         let mut rounds = Rounds::default();
         let mut heard = Instant::now();
         let mut told = None;
+        let mut doubt: Option<Instant> = None;
         loop {
+            if source.phase() == Phase::InDoubt
+                && !self.patient
+                && doubt.get_or_insert_with(Instant::now).elapsed() > DOUBT
+                && source.outcome().is_none()
+            {
+                return Err(in_doubt(&self.durable.peer));
+            }
             while let Some(action) = source.poll_action() {
                 fault::point(fault::Side::Source, source.phase());
                 let is_round = matches!(action, Action::Send(Message::Round(_)));
@@ -603,7 +634,7 @@ pub(super) async fn check_peer(daemon: &Daemon, to: &str) -> Check {
 }
 
 /// An operator says which copy lives on.
-pub(super) async fn resolve(daemon: &Daemon, container: &str, keep: Keep) -> Result<(), ApiError> {
+pub(super) async fn resolve(daemon: &Arc<Daemon>, container: &str, keep: Keep) -> Result<(), ApiError> {
     let (durables, _) = daemon.store.load().map_err(failed)?;
     let durable = durables.into_iter().find(|durable| {
         durable.side == Side::Source(SourceState::Committed)
@@ -630,7 +661,7 @@ pub(super) async fn resolve(daemon: &Daemon, container: &str, keep: Keep) -> Res
 }
 
 impl<'a> Sending<'a> {
-    fn after_restart(daemon: &'a Daemon, durable: Durable) -> Self {
+    fn after_restart(daemon: &'a Arc<Daemon>, durable: Durable) -> Self {
         Self {
             daemon,
             id: durable.container.clone(),
@@ -645,6 +676,7 @@ impl<'a> Sending<'a> {
             stragglers: None,
             report: MoveReport::default(),
             frozen_at: None,
+            patient: false,
             mark: Instant::now(),
         }
     }
@@ -654,19 +686,19 @@ impl<'a> Sending<'a> {
 pub async fn recover(daemon: Arc<Daemon>) {
     let (durables, _) = daemon.store.load().unwrap_or_default();
     for durable in durables {
-        let (Side::Source(state), Ok(id)) = (durable.side, durable.migration()) else { continue };
-        if matches!(state, SourceState::Moved | SourceState::Aborted) {
-            continue;
+        if matches!(durable.side, Side::Source(SourceState::Moving | SourceState::Committed)) {
+            tokio::spawn(ask_on(Arc::clone(&daemon), durable));
         }
-        let daemon = Arc::clone(&daemon);
-        tokio::spawn(async move {
-            let (progress, _events) = mpsc::channel(1);
-            let sending = Sending::after_restart(&daemon, durable);
-            match sending.drive(Source::restart(id, state), &Policy::default(), &progress).await {
-                Ok((outcome, _)) => tracing::info!(?outcome, "a move that was cut short has ended"),
-                Err(error) => tracing::error!(%error, "a move that was cut short could not be ended"),
-            }
-        });
     }
 }
 
+/// Brings a move to its end from what is on disk.
+async fn ask_on(daemon: Arc<Daemon>, durable: Durable) {
+    let (Side::Source(state), Ok(id)) = (durable.side, durable.migration()) else { return };
+    let (progress, _events) = mpsc::channel(1);
+    let sending = Sending { patient: true, ..Sending::after_restart(&daemon, durable) };
+    match sending.drive(Source::restart(id, state), &Policy::default(), &progress).await {
+        Ok((outcome, _)) => tracing::info!(?outcome, "a move that was cut short has ended"),
+        Err(error) => tracing::error!(%error, "a move that was cut short could not be ended"),
+    }
+}
