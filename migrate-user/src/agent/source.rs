@@ -266,8 +266,8 @@ impl Sending<'_> {
                         source.failed(&why);
                     }
                 }
-                // Answers may have come meanwhile, and the window may be open again.
-                if self.messages_wait() {
+                // Answers may have come meanwhile, and the window may be open again; in doubt there is always another action.
+                if self.messages_wait() || source.phase() == Phase::InDoubt {
                     break;
                 }
             }
