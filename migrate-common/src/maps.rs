@@ -71,6 +71,7 @@ pub struct Offsets {
     pub file_inode: u32,
     pub file_flags: u32,
     pub file_private: u32,
+    pub file_pos: u32,
     pub inode_mode: u32,
     pub inode_sb: u32,
     pub sb_magic: u32,

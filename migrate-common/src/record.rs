@@ -107,7 +107,8 @@ byte_enum! {
     /// What a record tells.
     Kind {
         /// A system call returned. `nr`, `ret`, `args` (rdi, rsi, rdx, r10, r8, r9 as the call left them); payload: what it
-        /// wrote to user memory. A new child's return from `clone`, and the return of `execve` in the new image, are two.
+        /// wrote to user memory. Of a read or write at the offset of a file of the container's own, which the replica
+        /// does itself: one segment at address 0 with that offset (u64) as the call returns. A new child's return from `clone`, and the return of `execve` in the new image, are two.
         Syscall = 1,
         /// A task made a task, told before either returns from the call. `args[0]` the child's tid, `args[1]` the child's
         /// tgid (another than the tid: a thread), `args[2]` 1 if it shares its parent's memory.

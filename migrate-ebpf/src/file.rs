@@ -32,6 +32,12 @@ pub fn class(fd: i32) -> (Class, u16) {
     (class_of(file), append)
 }
 
+/// The offset of the current task's open file `fd`; 0 if it is not open.
+#[inline(always)]
+pub fn offset(fd: i32) -> u64 {
+    file(fd).map_or(0, |file| read(file, offset!(file_pos)))
+}
+
 /// The current task's open file `fd`.
 #[inline(always)]
 fn file(fd: i32) -> Option<Kptr> {

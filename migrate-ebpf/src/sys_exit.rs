@@ -3,10 +3,10 @@
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use migrate_common::maps::Counters;
-use migrate_common::record::{COMPAT_NR, Class, Header, Kind, flags};
+use migrate_common::record::{COMPAT_NR, Class, HEADER_BYTES, Header, Kind, SEGMENT_BYTES, flags};
 use migrate_common::syscalls::{KRow, choice_key, krow_flags};
 
-use crate::emit::{self, Wake};
+use crate::emit::{self, Entry, Wake};
 use crate::kernel::{Kptr, load, offset};
 use crate::maps::{CHOICES, RESTARTS, ROWS};
 use crate::{container, file, payload, task};
@@ -20,6 +20,8 @@ const TS_COMPAT: u32 = 2;
 const ERESTART_RESTARTBLOCK: i64 = -516;
 /// [`KRow::fd`] of a row whose descriptor is its result.
 const FD_RET: u8 = 6;
+/// Bytes of a record with the offset of a file.
+const OFFSET_LEN: u32 = (HEADER_BYTES + SEGMENT_BYTES + size_of::<u64>()) as u32;
 const NO_FD: u8 = 0xff;
 const NO_SELECT: u8 = 0xff;
 
@@ -63,19 +65,39 @@ fn record(slot: u32, regs: Kptr, ret: i64) {
     head.args[4] = load(regs, offset!(regs_r8));
     head.args[5] = load(regs, offset!(regs_r9));
     let nr = continued(head, counters);
-    let Some(row) = row(nr, head) else { return send(head, counters) };
+    let Some(row) = row(nr, head) else { return send(entry, counters) };
     describe(head, row);
-    let own = row.flags & krow_flags::NOT_OF_OWN_FILES != 0 && head.class == Class::OwnFile as u8;
-    if row.outs_len == 0 || own {
-        return send(head, counters);
+    let own = head.class == Class::OwnFile as u8;
+    if own && ret > 0 && row.flags & krow_flags::OFFSET != 0 {
+        add_offset(entry);
+        return send(entry, counters);
+    }
+    if row.outs_len == 0 || (own && row.flags & krow_flags::NOT_OF_OWN_FILES != 0) {
+        return send(entry, counters);
     }
     payload::capture(slot, row);
 }
 
-/// Sends a record without payload.
+/// Sends a record without outputs.
 #[inline(always)]
-fn send(head: &Header, counters: &mut Counters) {
-    emit::output((&raw const *head).cast(), size_of::<Header>(), counters, true, Wake::Batched);
+fn send(entry: &Entry, counters: &mut Counters) {
+    // Two lengths that the verifier knows, not one that it does not.
+    let len = if entry.head.len == OFFSET_LEN { OFFSET_LEN as usize } else { HEADER_BYTES };
+    emit::output((&raw const *entry).cast(), len, counters, true, Wake::Batched);
+}
+
+/// Adds where the file of the call, which its first argument names, now stands.
+#[inline(always)]
+fn add_offset(entry: &mut Entry) {
+    entry.head.len = OFFSET_LEN;
+    let offset = file::offset(entry.head.args[0] as i32);
+    // SAFETY: all within `payload`, whose start is 8-byte aligned: a segment's header and 8 bytes.
+    unsafe {
+        let segment = entry.payload.as_mut_ptr().cast::<u64>();
+        segment.write(0);
+        segment.add(1).write(size_of::<u64>() as u64);
+        segment.add(2).write(offset);
+    }
 }
 
 /// The number of the call whose outputs these are: for `restart_syscall` the one that it continues. The registers are the

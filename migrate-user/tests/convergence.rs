@@ -9,6 +9,7 @@ use migrate::record::Record;
 use migrate::replay::replica::Replica;
 use migrate::replay::screen;
 use migrate::ring::{Assembler, Batch, Drain, DrainOptions, Event};
+use migrate_common::record::Class;
 use sandbox::Sandbox;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -233,17 +234,31 @@ guests_converge! {
     stack_growth: the_stack_grows_where_it_grew,
 }
 
+/// Records of writes to the container's own files, which carry the offset that they left.
+fn is_write_to_own_file(record: &Record) -> bool {
+    i64::from(record.head.nr) == libc::SYS_write && record.head.ret > 0 && record.class() == Class::OwnFile
+}
+
 #[test]
-fn a_log_with_another_result_is_told_apart() {
+fn a_log_with_another_argument_is_told_apart() {
     needs_recorder!();
     let argv = ["/guests", "append"];
     let mut recorded = record(&argv);
-    let written = recorded.records.iter_mut().rev().find(|record| {
-        i64::from(record.head.nr) == libc::SYS_write
-            && record.head.ret > 0
-            && record.head.class == migrate_common::record::Class::OwnFile as u8
-    });
-    written.unwrap().head.args[2] += 1;
+    recorded.records.iter_mut().rfind(|record| is_write_to_own_file(record)).unwrap().head.args[2] += 1;
     let why = replay(&argv, recorded.records).unwrap_err();
     assert!(why.contains("left the log at record"), "{why}");
+}
+
+#[test]
+fn a_log_with_a_write_before_the_one_that_it_followed_is_told_apart() {
+    needs_recorder!();
+    let argv = ["/guests", "append"];
+    let mut recorded = record(&argv);
+    let last = recorded.records.iter_mut().rfind(|record| is_write_to_own_file(record)).unwrap();
+    let offset = last.segments().find(|segment| segment.addr == 0).unwrap().bytes.to_vec();
+    let later = u64::from_le_bytes(offset.try_into().unwrap()) + 1;
+    let at = last.payload.len() - 8;
+    last.payload[at..].copy_from_slice(&later.to_le_bytes());
+    let why = replay(&argv, recorded.records).unwrap_err();
+    assert!(why.contains("wait for an event that the log does not bring") || why.contains("left the log"), "{why}");
 }

@@ -29,6 +29,8 @@ pub mod krow_flags {
     pub const PRESENT: u8 = 1;
     /// No payload where the descriptor is a file of the container's own: the replica reads it itself.
     pub const NOT_OF_OWN_FILES: u8 = 2;
+    /// Of a file of the container's own the offset after the call is told, as a segment at address 0.
+    pub const OFFSET: u8 = 4;
 }
 
 /// An output for the probes.
@@ -102,6 +104,9 @@ impl KRow {
     pub fn of_row(row: &Row) -> Self {
         let mut k = Self::new(row.fd, row.policy, row.outs);
         k.select = row.select.as_ref().map_or(0xff, |select| select.arg);
+        if row.moves_offset() {
+            k.flags |= krow_flags::OFFSET;
+        }
         k
     }
 

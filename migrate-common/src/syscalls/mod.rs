@@ -172,6 +172,13 @@ pub fn row(nr: i32) -> Option<&'static Row> {
 }
 
 impl Row {
+    /// Reads or writes where the file stands, which tasks may share: read, write, readv, writev. Its record tells where the file
+    /// stood then, so that a replica sees an order that is not the one of the log.
+    #[must_use]
+    pub fn moves_offset(&self) -> bool {
+        matches!(self.nr, 0 | 1 | 19 | 20)
+    }
+
     /// Policy and outputs for a call with these arguments.
     #[must_use]
     pub fn resolve(&self, args: &[u64; 6]) -> (Policy, &'static [Out]) {

@@ -43,6 +43,7 @@ pub fn kernel_offsets() -> Result<Offsets, ProbeError> {
         file_inode: at("file", "f_inode")?,
         file_flags: at("file", "f_flags")?,
         file_private: at("file", "private_data")?,
+        file_pos: at("file", "f_pos")?,
         inode_mode: at("inode", "i_mode")?,
         inode_sb: at("inode", "i_sb")?,
         sb_magic: at("super_block", "s_magic")?,

@@ -68,7 +68,7 @@ fn every_call_is_told_with_its_result_its_file_and_what_it_wrote() {
     let pair = |a: u32, b: u32| [a.to_le_bytes(), b.to_le_bytes()].concat();
     let expected: Vec<(i64, i64, Class, Vec<Vec<u8>>)> = vec![
         (libc::SYS_openat, 3, Class::OwnFile, vec![]),
-        (libc::SYS_read, 16, Class::OwnFile, vec![]),
+        (libc::SYS_read, 16, Class::OwnFile, vec![16_u64.to_le_bytes().to_vec()]),
         (libc::SYS_openat, 4, Class::Foreign, vec![]),
         (libc::SYS_read, 13, Class::Foreign, vec![version]),
         (libc::SYS_openat, 5, Class::Char, vec![]),

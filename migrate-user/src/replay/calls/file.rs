@@ -1,13 +1,21 @@
 //! Files: the container's own are opened, read and written for real; of others the log has the bytes.
 
 use super::Site;
+use super::socket::take_fd;
 use crate::replay::backend::Backend;
 use crate::replay::engine::{Engine, Step, link};
 use crate::replay::error::Result;
-use migrate_common::record::Class;
+use migrate_common::record::{Class, flags};
+use migrate_common::syscalls::Policy;
 
 const EAGAIN: i64 = -(libc::EAGAIN as i64);
 const ENXIO: i64 = -(libc::ENXIO as i64);
+
+/// Where the file of a read or write stood when the call returned.
+fn logged_offset(site: &Site<'_>) -> Option<u64> {
+    let segment = site.record.segments().find(|segment| site.row.moves_offset() && segment.addr == 0)?;
+    segment.bytes.try_into().ok().map(u64::from_le_bytes)
+}
 
 /// Where an open call has its flags.
 fn open_flags_arg(nr: i64) -> Option<usize> {
@@ -21,6 +29,9 @@ fn open_flags_arg(nr: i64) -> Option<usize> {
 impl<B: Backend> Engine<B> {
     /// read, lseek and their kind on a file of the container's own.
     pub(super) fn own_file(&mut self, site: &Site<'_>) -> Result<Step> {
+        if self.offset_differs(site)? {
+            return Ok(Step::NotYet);
+        }
         let mut args = site.call.args;
         if site.row.outs.len() == 1 && matches!(i64::from(site.call.nr), libc::SYS_read | libc::SYS_pread64) {
             // The file may have grown since: ask for what the source got.
@@ -41,6 +52,9 @@ impl<B: Backend> Engine<B> {
         if !executed {
             return self.inject(site);
         }
+        if self.offset_differs(site)? {
+            return Ok(Step::NotYet);
+        }
         let mut args = site.call.args;
         if matches!(i64::from(site.call.nr), libc::SYS_write | libc::SYS_pwrite64) {
             args[2] = site.len();
@@ -48,6 +62,23 @@ impl<B: Backend> Engine<B> {
         self.execute_same(site, args)?;
         self.backend.finish(site.pid, site.ret())?;
         Ok(Step::Done)
+    }
+
+    /// Tasks that read or write one file return from it in another order, at times, than the kernel served them in. The source's
+    /// offset tells: what does not fit yet waits for another task's call. If none comes the replay ends, since the order is not
+    /// known.
+    fn offset_differs(&self, site: &Site<'_>) -> Result<bool> {
+        let Some(after) = logged_offset(site) else { return Ok(false) };
+        let Some(file) = take_fd(site.pid, site.call.args[0]) else {
+            return Err(self.desync(site.record, "an open file", "no such descriptor"));
+        };
+        let appends = site.record.head.flags & flags::APPEND != 0 && site.row.policy == Policy::Output;
+        let before = if appends {
+            rustix::fs::fstat(&file).ok().and_then(|stat| u64::try_from(stat.st_size).ok())
+        } else {
+            rustix::fs::tell(&file).ok()
+        };
+        Ok(before.and_then(|before| before.checked_add(site.len())) != Some(after))
     }
 
     /// Is the call's first descriptor one of the container's standard streams?

@@ -21,7 +21,7 @@ const CONTROL_LEN: usize = 40;
 const SCRATCH_BELOW: u64 = 16 * 1024;
 
 /// The descriptor of another process.
-fn take_fd(pid: Pid, fd: u64) -> Option<OwnedFd> {
+pub(super) fn take_fd(pid: Pid, fd: u64) -> Option<OwnedFd> {
     let pid = rustix::process::Pid::from_raw(pid)?;
     let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
     rustix::process::pidfd_getfd(pidfd, i32::try_from(fd).ok()?, rustix::process::PidfdGetfdFlags::empty()).ok()
