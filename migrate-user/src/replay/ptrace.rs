@@ -102,7 +102,7 @@ impl Ptrace {
     fn before_first_image(&mut self, pid: Pid, stop: Stop) -> Result<bool> {
         match stop {
             Stop::Execed => {
-                let regs = ptrace::regs(pid)?;
+                let regs = self.leave_exec(pid)?;
                 self.tasks.insert(pid, Task::new(regs, At::User));
                 return Ok(true);
             }
@@ -262,6 +262,16 @@ impl Ptrace {
             }
         }
         Err(BackendError::Unexpected { pid, stop: "signals".to_owned(), doing })
+    }
+
+    /// From the stop within an exec to the exit of that call, before the new image's first instruction. Without it, the next run to
+    /// a call's entry would end here.
+    fn leave_exec(&mut self, pid: Pid) -> Result<Regs> {
+        ptrace::resume(pid, Resume::Syscall, 0)?;
+        match self.wait(pid)? {
+            Stop::Syscall => Ok(ptrace::regs(pid)?),
+            stop => Err(self.unexpected(pid, stop, "leave an exec")),
+        }
     }
 
     /// A `syscall` instruction in the task's memory: the vDSO has one, hidden or not.
@@ -442,8 +452,9 @@ impl Backend for Ptrace {
         };
         match self.make_again(pid, &call, "exec")? {
             Stop::Execed => {
-                self.task_mut(pid)?.gadget = None;
-                self.reload(pid, At::User)
+                let regs = self.leave_exec(pid)?;
+                self.tasks.insert(pid, Task::new(regs, At::User));
+                Ok(())
             }
             stop => Err(self.unexpected(pid, stop, "exec")),
         }
