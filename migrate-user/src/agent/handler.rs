@@ -49,7 +49,7 @@ impl Handler for Front {
                 };
                 let mut checks = host_checks(&wanted).await;
                 if let Some(to) = to {
-                    checks.push(super::source::check_peer(daemon, &to).await);
+                    checks.push(super::link::check_peer(daemon, &to).await);
                 }
                 Ok(Response::Checks { checks })
             }

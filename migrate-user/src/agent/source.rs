@@ -1,13 +1,15 @@
 //! The sending side of a move: carries out what [`wire::source`](crate::wire::source) says.
 
 use super::api::{
-    ApiError, Check, Code, Keep, MoveReport, MoveRequest, Progress,
+    ApiError, Code, Keep, MoveReport, MoveRequest, Progress,
 };
 use super::cutover::{self, CutOver};
 use super::daemon::{DEVICE, Daemon, Entry, has_device};
 use super::fault;
+use super::freeze::freeze;
 use super::handler::find;
 use super::host;
+use super::link::Link;
 use super::recording::Recording;
 use super::rounds::Rounds;
 use super::target::back_off;
@@ -17,27 +19,21 @@ use crate::probe::mute::{Mute, MuteMode};
 use crate::round::SpoolReader;
 use crate::round::policy::{Decision, Policy};
 use crate::golive::stragglers::Stragglers;
-use crate::sys::{neighbours, sock_diag};
+use crate::sys::neighbours;
 use crate::wire::durable::{Durable, Side, SourceState};
 use crate::wire::message::{ImageData, LayerData, Prepare, Verdict};
 use crate::wire::source::{Action, Outcome, Output};
-use crate::wire::{Message, MigrationId, Phase, Source, transport};
+use crate::wire::{Message, MigrationId, Phase, Source};
 use futures_util::StreamExt as _;
 use std::io::Read as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::{ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 /// A target that says nothing for so long is gone. Loading an image takes longest.
 const SILENCE: Duration = Duration::from_secs(120);
 /// How often the log is looked at while rounds are made.
 const TICK: Duration = Duration::from_millis(2);
-/// How long connections may take to leave the listening sockets' queues once no new ones come in.
-const QUEUE_BOUND: Duration = Duration::from_millis(200);
-/// How long the kernel may take to send what closed connections still have to send.
-const ORPHAN_BOUND: Duration = Duration::from_millis(50);
 /// How long a committed move waits for the target before its client is told that it is in doubt.
 const DOUBT: Duration = Duration::from_secs(3);
 /// How often a capture is tried again that met something on its way.
@@ -55,43 +51,6 @@ fn failed(error: impl std::fmt::Display) -> ApiError {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// A connection to another agent; messages arrive through a task of its own.
-struct Link {
-    sender: transport::Sender<WriteHalf<TcpStream>>,
-    messages: mpsc::Receiver<Result<Message, String>>,
-    reading: tokio::task::JoinHandle<()>,
-}
-
-impl Link {
-    async fn connect(to: &str) -> Result<Self, String> {
-        let stream = tokio::time::timeout(Duration::from_secs(5), TcpStream::connect(to)).await;
-        let stream = stream.map_err(|_| format!("{to} does not answer"))?.map_err(|error| format!("cannot reach {to}: {error}"))?;
-        let _ = stream.set_nodelay(true);
-        let (sender, receiver) = transport::split(stream);
-        let (forward, messages) = mpsc::channel(64);
-        Ok(Self { sender, messages, reading: tokio::spawn(read(receiver, forward)) })
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.reading.abort();
-    }
-}
-
-async fn read(mut receiver: transport::Receiver<ReadHalf<TcpStream>>, forward: mpsc::Sender<Result<Message, String>>) {
-    loop {
-        let (message, last) = match receiver.recv().await {
-            Ok(Some(message)) => (Ok(message), false),
-            Ok(None) => (Err("the target closed it".to_owned()), true),
-            Err(error) => (Err(error.to_string()), true),
-        };
-        if forward.send(message).await.is_err() || last {
-            return;
-        }
-    }
 }
 
 /// What a move has on this host.
@@ -573,63 +532,6 @@ impl Sending<'_> {
         self.recording = None;
         self.daemon.forget(&self.id);
         Ok(())
-    }
-}
-
-type Frozen = (Option<Mute>, Option<Stragglers>, FreezeTimes);
-
-struct FreezeTimes {
-    frozen_at: Instant,
-    freeze: Duration,
-    flush: Duration,
-    queued: u32,
-}
-
-/// No new connections, then no tasks, then no packets; then the log's end.
-fn freeze(recording: &Recording, mut mute: Option<Mute>) -> Result<Frozen, Failure> {
-    let namespace = std::fs::File::open(format!("/proc/{}/ns/net", recording.init)).map_err(text)?;
-    let mut queued = 0;
-    let mut stragglers = None;
-    if let Some(mute) = &mut mute {
-        stragglers = Some(Stragglers::catch_openings(&namespace, DEVICE).map_err(text)?);
-        mute.set(MuteMode::NoNewConnections).map_err(text)?;
-        queued = sock_diag::wait_accept_queues_empty(&namespace, QUEUE_BOUND).map_err(text)?;
-    }
-    // From here on nobody else freezes or thaws it.
-    recording.probes.unwatch(recording.slot);
-    let frozen_at = Instant::now();
-    recording.cgroup.freezer().freeze().map_err(text)?;
-    if let Some(mute) = &mut mute {
-        sock_diag::wait_orphans_drained(&namespace, ORPHAN_BOUND).map_err(text)?;
-        if let Some(stragglers) = &mut stragglers {
-            stragglers.catch_everything().map_err(text)?;
-        }
-        mute.set(MuteMode::Silent).map_err(text)?;
-    }
-    let freeze = frozen_at.elapsed();
-    let begun = Instant::now();
-    recording.flush(true).map_err(text)?;
-    Ok((mute, stragglers, FreezeTimes { frozen_at, freeze, flush: begun.elapsed(), queued }))
-}
-
-/// Can the other host take this host's containers?
-pub(super) async fn check_peer(daemon: &Daemon, to: &str) -> Check {
-    let name = "target";
-    let mut link = match Link::connect(to).await {
-        Ok(link) => link,
-        Err(why) => return Check::fail(name, why, "start `migrate agent` there, and let its port through"),
-    };
-    let ours = host::hello(&daemon.docker_version);
-    if let Err(error) = link.sender.send(&ours.clone().into()).await {
-        return Check::fail(name, error.to_string(), "look at the agent's log there");
-    }
-    match tokio::time::timeout(Duration::from_secs(10), link.messages.recv()).await {
-        Ok(Some(Ok(Message::Hello(theirs)))) => match ours.check(&theirs) {
-            Ok(()) => Check::ok(name, format!("{to}: same kernel and processor, Docker {}", theirs.docker_version)),
-            Err(why) => Check::fail(name, why.to_string(), "move to a host of the same kind"),
-        },
-        Ok(Some(Ok(Message::Refuse(refuse)))) => Check::fail(name, refuse.why, "move to a host of the same kind"),
-        other => Check::fail(name, format!("it answered {other:?}"), "look at the agent's log there"),
     }
 }
 

@@ -1,0 +1,56 @@
+//! How a source is brought to a stand: no new connections, then no tasks, then no packets; then the log's end.
+
+use super::daemon::DEVICE;
+use super::recording::Recording;
+use crate::golive::stragglers::Stragglers;
+use crate::probe::mute::{Mute, MuteMode};
+use crate::sys::sock_diag;
+use std::time::{Duration, Instant};
+
+/// How long connections may take to leave the listening sockets' queues once no new ones come in.
+const QUEUE_BOUND: Duration = Duration::from_millis(200);
+/// How long the kernel may take to send what closed connections still have to send.
+const ORPHAN_BOUND: Duration = Duration::from_millis(50);
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// The mute, silent now; what catches late packets; and how long it took.
+pub(super) type Frozen = (Option<Mute>, Option<Stragglers>, FreezeTimes);
+
+/// The parts of a freeze.
+pub(super) struct FreezeTimes {
+    pub(super) frozen_at: Instant,
+    pub(super) freeze: Duration,
+    pub(super) flush: Duration,
+    /// Connections that nobody has accepted.
+    pub(super) queued: u32,
+}
+
+/// Freezes a container. On an error it may be half frozen: thaw it.
+pub(super) fn freeze(recording: &Recording, mut mute: Option<Mute>) -> Result<Frozen, String> {
+    let namespace = std::fs::File::open(format!("/proc/{}/ns/net", recording.init)).map_err(text)?;
+    let mut queued = 0;
+    let mut stragglers = None;
+    if let Some(mute) = &mut mute {
+        stragglers = Some(Stragglers::catch_openings(&namespace, DEVICE).map_err(text)?);
+        mute.set(MuteMode::NoNewConnections).map_err(text)?;
+        queued = sock_diag::wait_accept_queues_empty(&namespace, QUEUE_BOUND).map_err(text)?;
+    }
+    // From here on nobody else freezes or thaws it.
+    recording.probes.unwatch(recording.slot);
+    let frozen_at = Instant::now();
+    recording.cgroup.freezer().freeze().map_err(text)?;
+    if let Some(mute) = &mut mute {
+        sock_diag::wait_orphans_drained(&namespace, ORPHAN_BOUND).map_err(text)?;
+        if let Some(stragglers) = &mut stragglers {
+            stragglers.catch_everything().map_err(text)?;
+        }
+        mute.set(MuteMode::Silent).map_err(text)?;
+    }
+    let freeze = frozen_at.elapsed();
+    let begun = Instant::now();
+    recording.flush(true).map_err(text)?;
+    Ok((mute, stragglers, FreezeTimes { frozen_at, freeze, flush: begun.elapsed(), queued }))
+}
