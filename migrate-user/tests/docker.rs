@@ -20,11 +20,16 @@ async fn dockers() -> Option<(Docker, Docker, String)> {
     let sockets: Vec<PathBuf> = std::env::split_paths(&sockets).collect();
     let host = format!("unix://{}", sockets[0].display());
     let (one, two) = (Docker::connect(&sockets[0]).await.unwrap(), Docker::connect(&sockets[1]).await.unwrap());
-    if one.image_id(IMAGE).await.unwrap().is_none() {
-        let mut import = Command::new("docker").args(["-H", &host, "import", "-", IMAGE]).stdin(Stdio::piped()).spawn().unwrap();
-        import.stdin.take().unwrap().write_all(&busybox()).unwrap();
-        assert!(import.wait().unwrap().success());
-    }
+    // Once for all tests of this file: a second import would take the name away from the first one's image.
+    static IMPORTED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+    let import = async {
+        if one.image_id(IMAGE).await.unwrap().is_none() {
+            let mut import = Command::new("docker").args(["-H", &host, "import", "-", IMAGE]).stdin(Stdio::piped()).spawn().unwrap();
+            import.stdin.take().unwrap().write_all(&busybox()).unwrap();
+            assert!(import.wait().unwrap().success());
+        }
+    };
+    IMPORTED.get_or_init(|| import).await;
     Some((one, two, host))
 }
 
