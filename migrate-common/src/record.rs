@@ -175,4 +175,6 @@ pub mod flags {
     pub const LAST: u16 = 8;
     /// The file of the call's descriptor is open for appending.
     pub const APPEND: u16 = 16;
+    /// Of sendfile and copy_file_range: the file that is read is the container's own.
+    pub const FROM_OWN: u16 = 32;
 }

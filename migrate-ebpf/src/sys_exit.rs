@@ -13,7 +13,9 @@ use crate::{container, file, payload, task};
 
 /// arch/x86/entry/syscalls/syscall_64.tbl
 const RT_SIGRETURN: i32 = 15;
+const SENDFILE: i32 = 40;
 const RESTART_SYSCALL: i32 = 219;
+const COPY_FILE_RANGE: i32 = 326;
 /// arch/x86/include/asm/thread_info.h: the call came through the 32-bit entry.
 const TS_COMPAT: u32 = 2;
 /// include/linux/errno.h: the call goes on as `restart_syscall`.
@@ -143,6 +145,14 @@ fn describe(head: &mut Header, row: &KRow) {
     let (class, append) = file::class(fd as i32);
     head.class = class as u8;
     head.flags |= append;
+    let source = match head.nr {
+        SENDFILE => head.args[1],
+        COPY_FILE_RANGE => head.args[0],
+        _ => return,
+    };
+    if file::class(source as i32).0 == Class::OwnFile {
+        head.flags |= flags::FROM_OWN;
+    }
 }
 
 /// Argument `index`. Written out: an index from memory would make the verifier want bounds on the record itself.

@@ -391,7 +391,7 @@ pub static TABLE: &[Row] = &[
     row(323, "userfaultfd", Fd::None, Refuse("it handles page faults"), &[]),
     row(324, "membarrier", Fd::None, Reissue, &[]),
     row(325, "mlock2", Fd::None, Reissue, &[]),
-    row(326, "copy_file_range", Fd::Arg(0), Reissue, &[bytes(1, 8), bytes(3, 8)]),
+    row(326, "copy_file_range", Fd::Arg(2), Reissue, &[bytes(1, 8), bytes(3, 8)]),
     row(327, "preadv2", Fd::Arg(0), OwnElseInject, &[iov(1, 2)]),
     row(328, "pwritev2", Fd::Arg(0), Output, &[]),
     row(329, "pkey_mprotect", Fd::None, Reissue, &[]),

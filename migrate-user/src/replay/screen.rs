@@ -2,7 +2,7 @@
 //! anything moves.
 
 use crate::record::Record;
-use migrate_common::record::{Class, Kind};
+use migrate_common::record::{Class, Kind, flags};
 use migrate_common::syscalls::{self, Policy, Special};
 
 /// The reason why a container that has made this record cannot be moved; `None` for nearly all.
@@ -34,11 +34,21 @@ fn syscall(record: &Record) -> Option<String> {
         {
             Some("it mapped a file that is not of the container's own file system".to_owned())
         }
+        // Into a pipe it may be followed: the replica refuses it only where the pipe is the container's output.
+        Policy::Special(Special::Sendfile) if record.class() == Class::OwnFile => foreign_source(record),
+        _ if i64::from(head.nr) == libc::SYS_copy_file_range => foreign_source(record),
         Policy::Special(Special::Fork) if i64::from(head.nr) == libc::SYS_clone && shares_memory(head.args[0]) => {
             Some("it made a process that runs in its parent's memory: not supported yet".to_owned())
         }
         _ => None,
     }
+}
+
+/// Bytes that went from one file to another without passing through memory: the replica must have them.
+fn foreign_source(record: &Record) -> Option<String> {
+    let head = &record.head;
+    (head.ret > 0 && head.flags & flags::FROM_OWN == 0)
+        .then(|| "it copied a file that is not of the container's own file system without reading it".to_owned())
 }
 
 /// clone flags of a task that shares its parent's memory while both run.
@@ -70,6 +80,18 @@ mod tests {
         let why = objection(&call(libc::SYS_ioctl, [3, 0x1234, 0, 0, 0, 0], 0)).unwrap();
         assert!(why.contains("ioctl 0x1234"), "{why}");
         assert_eq!(objection(&call(libc::SYS_ioctl, [3, 0x5421, 0, 0, 0, 0], 0)), None);
+    }
+
+    #[test]
+    fn a_copy_inside_the_kernel_needs_a_source_of_the_containers_own() {
+        let mut copy = call(libc::SYS_sendfile, [4, 3, 0, 100, 0, 0], 100);
+        copy.head.class = Class::OwnFile as u8;
+        assert!(objection(&copy).unwrap().contains("without reading"));
+        copy.head.flags = flags::FROM_OWN;
+        assert_eq!(objection(&copy), None);
+        copy.head.flags = 0;
+        copy.head.class = Class::Inet as u8;
+        assert_eq!(objection(&copy), None);
     }
 
     #[test]

@@ -119,6 +119,10 @@ impl<B: Backend> Engine<B> {
     pub(super) fn sendfile(&mut self, site: &Site<'_>) -> Result<Step> {
         let [_, from, offset, ..] = site.call.args;
         if site.record.class() == Class::OwnFile || (site.record.class() == Class::Pipe && self.is_stdio(site)) {
+            if site.len() > 0 && site.record.head.flags & flags::FROM_OWN == 0 {
+                let why = "its bytes are those of a file outside the container's own file systems";
+                return Err(self.unsupported(site.record, "sendfile", why));
+            }
             let mut args = site.call.args;
             args[3] = site.len();
             self.execute_same(site, args)?;
