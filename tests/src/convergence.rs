@@ -27,14 +27,6 @@ pub fn guests(program: &Path) -> Result<Vec<String>, LabError> {
     Ok(named.filter(|(_, family)| *family != "workload").map(|(name, _)| name.to_string()).collect())
 }
 
-/// Guests that cannot be recorded, and why: each is a line of docs/limits.md.
-pub fn known_limit(guest: &str) -> Option<&'static str> {
-    match guest {
-        "signal_nested" => Some("a signal that its own handler kept waiting comes at the next call, not at the handler's return"),
-        _ => None,
-    }
-}
-
 /// What a recording is refused with that was made on a machine too busy to let the guest come to its next call.
 const TOO_SLOW: &str = "computed for more than";
 const TRIES: usize = 3;

@@ -29,6 +29,8 @@ pub const HOLD_BOUND: Duration = Duration::from_millis(50);
 const STOP_BOUND: Duration = Duration::from_millis(50);
 /// How long the gate may take to answer.
 const ANSWER_BOUND: Duration = Duration::from_secs(2);
+/// Entries and exits of calls that are watched in a handler for its return.
+const WATCHED_CALLS: u32 = 256;
 /// How often a held signal's bound is looked at.
 const TICK: Duration = Duration::from_millis(1);
 /// More than this much initial stack no image has: arguments and environment are limited to a quarter of the stack's limit.
@@ -70,6 +72,14 @@ struct Task {
     since: Option<Duration>,
     /// Signals that were sent again and are on their way to their delivery.
     sent: VecDeque<Held>,
+    /// Handlers that have not returned, as far as they are watched.
+    handlers: u32,
+    /// Entries and exits of calls since the last of them began.
+    watched: u32,
+    /// In rt_sigreturn.
+    returning: bool,
+    /// Behind rt_sigreturn, with a signal that comes before the next instruction.
+    returned: bool,
     /// The bound has passed: whatever comes is delivered where the task is.
     overdue: bool,
 }
@@ -204,6 +214,9 @@ impl<F: FnMut(GateEvent)> Gate<F> {
                 Ok(())
             }
             Stop::Execed => {
+                if let Some(task) = self.tasks.get_mut(&pid) {
+                    (task.handlers, task.returning, task.returned) = (0, false, false);
+                }
                 self.image(pid)?;
                 self.go_on(pid, 0)
             }
@@ -220,7 +233,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
 
     /// Lets a task go on: to its next call if a signal waits for one.
     fn go_on(&mut self, pid: Pid, signal: i32) -> ptrace::Result<()> {
-        let waiting = self.tasks.get(&pid).is_some_and(|task| !task.held.is_empty());
+        let waiting = self.tasks.get(&pid).is_some_and(|task| !task.held.is_empty() || task.handlers > 0 || task.returning);
         ptrace::resume(pid, if waiting { Resume::Syscall } else { Resume::Cont }, signal)
     }
 
@@ -228,6 +241,9 @@ impl<F: FnMut(GateEvent)> Gate<F> {
     /// as by any signal, and the task stops again for its delivery.
     fn boundary(&mut self, pid: Pid) -> ptrace::Result<()> {
         let Some(task) = self.tasks.get_mut(&pid) else { return ptrace::resume(pid, Resume::Cont, 0) };
+        if task.handlers > 0 || task.returning {
+            task.watch_return(pid)?;
+        }
         let Some(held) = task.next_to_send() else { return self.go_on(pid, 0) };
         if task.held.is_empty() {
             task.since = None;
@@ -244,11 +260,14 @@ impl<F: FnMut(GateEvent)> Gate<F> {
             if let Some(sent) = task.sent.remove(at) {
                 ptrace::set_siginfo(pid, &sent.info)?;
             }
+            task.returned = false;
+            task.enter_handler(pid, signal);
             return self.go_on(pid, signal);
         }
         let own = matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP | libc::SIGSYS)
             && i32::from_ne_bytes([info[8], info[9], info[10], info[11]]) > 0;
-        if own || at_boundary(&ptrace::regs(pid)?) {
+        if own || std::mem::take(&mut task.returned) || at_boundary(&ptrace::regs(pid)?) {
+            task.enter_handler(pid, signal);
             return self.go_on(pid, signal);
         }
         task.hold(Held { signal, info });
@@ -312,6 +331,44 @@ impl<F: FnMut(GateEvent)> Gate<F> {
                 let why = format!("the first stack of a new image could not be read or changed: {error}");
                 (self.tell)(GateEvent::NotMigratable { host_tid, why });
             }
+        }
+        Ok(())
+    }
+}
+
+/// A set of signals in /proc/PID/status.
+fn signal_set(pid: Pid, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0)
+}
+
+impl Task {
+    /// A signal is delivered: if it has a handler, the task's calls are watched until the handler returns. Its return is a call
+    /// boundary that no register shows: signals that waited for it come before the next instruction.
+    fn enter_handler(&mut self, pid: Pid, signal: i32) {
+        if signal_set(pid, "SigCgt:") & (1 << (signal - 1)) != 0 {
+            self.handlers += 1;
+            self.watched = 0;
+        }
+    }
+
+    /// A watched call's entry or exit: is it the handler's return?
+    fn watch_return(&mut self, pid: Pid) -> ptrace::Result<()> {
+        let nr = ptrace::regs(pid)?.orig_rax.cast_signed();
+        if self.returning {
+            self.returning = false;
+            let pending = signal_set(pid, "SigPnd:") | signal_set(pid, "ShdPnd:");
+            self.returned = pending & !signal_set(pid, "SigBlk:") != 0;
+            return Ok(());
+        }
+        self.watched += 1;
+        if nr == libc::SYS_rt_sigreturn {
+            self.handlers -= 1;
+            self.returning = true;
+        } else if self.watched > WATCHED_CALLS {
+            // It left its handler by a jump, or works there.
+            self.handlers = 0;
         }
         Ok(())
     }
