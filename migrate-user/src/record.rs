@@ -10,6 +10,14 @@ pub struct Record {
     pub payload: Vec<u8>,
 }
 
+/// A record whose payload lies elsewhere: in the ring's batch, in a chunk that was unpacked, in a [`Record`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordRef<'a> {
+    pub head: Header,
+    /// Segments, each padded to 8 bytes.
+    pub payload: &'a [u8],
+}
+
 /// Bytes that the kernel wrote to user memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment<'a> {
@@ -32,9 +40,12 @@ pub enum RecordError {
     Segment { at: usize, len: usize },
 }
 
-impl Record {
+impl<'a> RecordRef<'a> {
     /// The record at the start of `bytes`, checked whole, and how many bytes it took.
-    pub fn parse(bytes: &[u8]) -> Result<(Self, usize), RecordError> {
+    ///
+    /// # Errors
+    /// [`RecordError`] unless `bytes` begins with a record.
+    pub fn parse(bytes: &'a [u8]) -> Result<(Self, usize), RecordError> {
         let Some(head) = bytes.get(..HEADER_BYTES) else {
             return Err(RecordError::Short { have: bytes.len(), need: HEADER_BYTES });
         };
@@ -48,33 +59,99 @@ impl Record {
         };
         Kind::from_u8(head.kind).ok_or(RecordError::Kind(head.kind))?;
         Class::from_u8(head.class).ok_or(RecordError::Class(head.class))?;
-        let record = Self { head, payload: payload.to_vec() };
+        let record = Self { head, payload };
         record.check_segments()?;
         Ok((record, len))
     }
 
+    /// The same record with a payload of its own.
+    #[must_use]
+    pub fn to_owned(self) -> Record {
+        Record { head: self.head, payload: self.payload.to_vec() }
+    }
+
     /// Appends the record's bytes.
-    pub fn write_to(&self, out: &mut Vec<u8>) {
+    pub fn write_to(self, out: &mut Vec<u8>) {
         out.extend_from_slice(bytemuck::bytes_of(&self.head));
-        out.extend_from_slice(&self.payload);
+        out.extend_from_slice(self.payload);
     }
 
     /// Bytes of header and payload.
     #[must_use]
-    pub fn len_bytes(&self) -> usize {
+    pub const fn len_bytes(self) -> usize {
         HEADER_BYTES + self.payload.len()
     }
 
     /// What the record tells. Checked when it was parsed; a record built by hand has a kind.
     #[must_use]
-    pub fn kind(&self) -> Option<Kind> {
+    pub const fn kind(self) -> Option<Kind> {
         Kind::from_u8(self.head.kind)
     }
 
     /// What the call's descriptor is.
     #[must_use]
-    pub fn class(&self) -> Class {
+    pub fn class(self) -> Class {
         Class::from_u8(self.head.class).unwrap_or(Class::Other)
+    }
+
+    /// The payload's segments.
+    pub fn segments(self) -> impl Iterator<Item = Segment<'a>> + use<'a> {
+        let mut rest = self.payload;
+        std::iter::from_fn(move || {
+            let (segment, tail) = split_segment(rest)?;
+            rest = tail;
+            Some(segment)
+        })
+    }
+
+    fn check_segments(self) -> Result<(), RecordError> {
+        let mut rest = self.payload;
+        while !rest.is_empty() {
+            let Some((_, tail)) = split_segment(rest) else {
+                return Err(RecordError::Segment { at: self.payload.len() - rest.len(), len: rest.len() });
+            };
+            rest = tail;
+        }
+        Ok(())
+    }
+}
+
+impl Record {
+    /// As [`RecordRef::parse`], with a payload of its own.
+    ///
+    /// # Errors
+    /// As [`RecordRef::parse`].
+    pub fn parse(bytes: &[u8]) -> Result<(Self, usize), RecordError> {
+        RecordRef::parse(bytes).map(|(record, used)| (record.to_owned(), used))
+    }
+
+    /// The record without its payload's ownership.
+    #[must_use]
+    pub fn as_ref(&self) -> RecordRef<'_> {
+        RecordRef { head: self.head, payload: &self.payload }
+    }
+
+    /// Appends the record's bytes.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        self.as_ref().write_to(out);
+    }
+
+    /// Bytes of header and payload.
+    #[must_use]
+    pub const fn len_bytes(&self) -> usize {
+        HEADER_BYTES + self.payload.len()
+    }
+
+    /// As [`RecordRef::kind`].
+    #[must_use]
+    pub const fn kind(&self) -> Option<Kind> {
+        Kind::from_u8(self.head.kind)
+    }
+
+    /// As [`RecordRef::class`].
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.as_ref().class()
     }
 
     /// Adds a segment and keeps the header's length true.
@@ -88,23 +165,13 @@ impl Record {
 
     /// The payload's segments.
     pub fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
-        let mut rest = self.payload.as_slice();
-        std::iter::from_fn(move || {
-            let (segment, tail) = split_segment(rest)?;
-            rest = tail;
-            Some(segment)
-        })
+        self.as_ref().segments()
     }
+}
 
-    fn check_segments(&self) -> Result<(), RecordError> {
-        let mut rest = self.payload.as_slice();
-        while !rest.is_empty() {
-            let Some((_, tail)) = split_segment(rest) else {
-                return Err(RecordError::Segment { at: self.payload.len() - rest.len(), len: rest.len() });
-            };
-            rest = tail;
-        }
-        Ok(())
+impl<'a> From<&'a Record> for RecordRef<'a> {
+    fn from(record: &'a Record) -> Self {
+        record.as_ref()
     }
 }
 
