@@ -9,6 +9,7 @@ pub mod cli;
 pub mod container;
 pub mod golive;
 pub mod probe;
+pub mod rates;
 pub mod record;
 pub mod replay;
 pub mod ring;
