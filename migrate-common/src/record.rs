@@ -159,6 +159,14 @@ byte_enum! {
     }
 }
 
+impl Class {
+    /// Any socket.
+    #[must_use]
+    pub const fn is_socket(self) -> bool {
+        matches!(self, Self::Unix | Self::Inet | Self::Socket)
+    }
+}
+
 /// Added to the number of a system call that came through the 32-bit entry (`int 0x80`), whose numbers mean other calls: no
 /// row has such a number.
 pub const COMPAT_NR: i32 = 0x1_0000;

@@ -1,9 +1,11 @@
 //! The system call table: for every call of the kernel one row, and from the row everything else: what the probes capture,
 //! how the replica handles the call, `migrate syscalls`, docs/syscalls.md.
 
+mod group;
 mod kernel;
 mod x86_64;
 
+pub use group::{Group, GroupSet};
 pub use kernel::{KOut, KRow, MAX_OUTS, choice_key, krow_flags, len_kind, when_kind};
 pub use x86_64::TABLE;
 
@@ -17,6 +19,8 @@ pub struct Row {
     pub nr: u16,
     /// The kernel's name.
     pub name: &'static str,
+    /// What it is for, whatever its descriptor is.
+    pub group: Group,
     /// Which descriptor of the call decides its [`Class`](crate::record::Class).
     pub fd: Fd,
     /// What the replica does with it, when it succeeded. A call that failed is always injected, special ones aside.

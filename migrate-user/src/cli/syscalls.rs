@@ -161,20 +161,28 @@ fn json_of(row: &Row) -> Value {
         });
         json!({"argument": select.arg, "values": values.collect::<Vec<_>>()})
     });
-    json!({"nr": row.nr, "name": row.name, "policy": word(row.policy), "says": sentence(row.policy),
+    json!({"nr": row.nr, "name": row.name, "group": row.group.name(), "policy": word(row.policy), "says": sentence(row.policy),
            "descriptor": fd_text(row.fd), "outputs": outs(row.outs), "select": choices})
 }
 
 fn text(rows: &[&Row]) -> String {
     let mut lines = Vec::new();
     for row in rows {
-        lines.push(vec![row.nr.to_string(), row.name.to_owned(), word(row.policy).to_owned(), sentence(row.policy)]);
+        let (name, group) = (row.name.to_owned(), row.group.name().to_owned());
+        lines.push(vec![row.nr.to_string(), name, group, word(row.policy).to_owned(), sentence(row.policy)]);
         for choice in row.select.iter().flat_map(|select| select.choices) {
             let name = format!("  {}", choice.name);
-            lines.push(vec![String::new(), name, word(choice.policy).to_owned(), sentence(choice.policy)]);
+            lines.push(vec![String::new(), name, String::new(), word(choice.policy).to_owned(), sentence(choice.policy)]);
         }
     }
-    table(&[("NR", Align::Right), ("CALL", Align::Left), ("POLICY", Align::Left), ("IN THE REPLICA", Align::Left)], &lines)
+    let columns = [
+        ("NR", Align::Right),
+        ("CALL", Align::Left),
+        ("GROUP", Align::Left),
+        ("POLICY", Align::Left),
+        ("IN THE REPLICA", Align::Left),
+    ];
+    table(&columns, &lines)
 }
 
 /// docs/syscalls.md.
@@ -186,15 +194,16 @@ pub fn markdown() -> String {
          Written by `migrate syscalls --markdown`; do not edit. Every x86-64 system call of Linux {KERNEL}: {} rows, {refused} of them\n\
          refused. A call that failed in the source is not executed in the replica either, special ones aside: it gets the logged\n\
          error. A number without a row is refused by number.\n\n\
-         | nr | call | policy | in the replica | logged |\n|---|---|---|---|---|\n",
+         | nr | call | group | policy | in the replica | logged |\n|---|---|---|---|---|---|\n",
         TABLE.len()
     );
     for row in TABLE {
         let choices = row.select.as_ref().map(|select| format!(" Argument {} chooses, see below.", select.arg));
         out.push_str(&format!(
-            "| {} | `{}` | {} | {}{} | {} |\n",
+            "| {} | `{}` | {} | {} | {}{} | {} |\n",
             row.nr,
             row.name,
+            row.group.name(),
             word(row.policy),
             sentence(row.policy),
             choices.unwrap_or_default(),
