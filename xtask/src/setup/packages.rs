@@ -13,9 +13,21 @@ use anyhow::{Context, Result, bail};
 use super::{State, Step};
 use crate::run;
 
-/// Needed on every machine: a C linker and libc for Rust, the container tools, and `ip` and `tc` for the lab.
-pub const BASE: &[&str] =
-    &["gcc", "libc6-dev", "docker.io", "containerd", "runc", "iproute2", "util-linux", "ca-certificates", "dpkg", "procps"];
+/// Needed on every machine: a C linker and libc for Rust, the container tools, `ip` and `tc` for the lab, and a program that
+/// is an image by itself for the tests.
+pub const BASE: &[&str] = &[
+    "gcc",
+    "libc6-dev",
+    "docker.io",
+    "containerd",
+    "runc",
+    "iproute2",
+    "util-linux",
+    "ca-certificates",
+    "dpkg",
+    "procps",
+    "busybox-static",
+];
 
 /// Needed to compile eBPF programs where rustup has no nightly with rust-src.
 pub const BPF_COMPILER: &[&str] = &["rustc-web", "rust-web-src"];
