@@ -18,6 +18,8 @@ pub struct AgentConfig {
     pub runtime: String,
     /// Bytes that the logs of all containers may take on disk.
     pub spool_limit_bytes: u64,
+    /// Go on recording containers that cannot be moved: for measuring.
+    pub keep_recording: bool,
     /// Bytes of the ring between kernel and agent; a power of two.
     pub ring_bytes: u32,
 }

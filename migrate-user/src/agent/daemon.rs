@@ -202,8 +202,9 @@ impl Daemon {
         std::fs::create_dir_all(&folder).map_err(failed)?;
         self.keep_layer(id, pid)?;
         let path = folder.join(format!("{id}.log"));
-        let (probes, limit, id) = (Arc::clone(&self.probes), self.config.spool_limit_bytes, id.to_owned());
-        let recording = tokio::task::spawn_blocking(move || Recording::start(&id, pid, &probes, &path, &meta, limit));
+        let (probes, id) = (Arc::clone(&self.probes), id.to_owned());
+        let (limit, keep) = (self.config.spool_limit_bytes, self.config.keep_recording);
+        let recording = tokio::task::spawn_blocking(move || Recording::start(&id, pid, &probes, &path, &meta, limit, keep));
         let recording = recording.await.map_err(failed)?.map_err(failed)?;
         tracing::info!(id = recording.id, pid, "a container is recorded");
         self.set_entry(&recording.id.clone(), Entry::Recorded(Arc::new(recording)));

@@ -95,7 +95,7 @@ pub struct Recording {
 impl Recording {
     /// Begins to record the container whose runtime has just set up `init`. When this returns, the container may start.
     ///
-    /// `path`: the log; `limit_bytes`: how large it may become.
+    /// `path`: the log; `limit_bytes`: how large it may become. `keep`: go on when the container cannot be moved any more.
     pub fn start(
         id: &str,
         init: Pid,
@@ -103,6 +103,7 @@ impl Recording {
         path: &Path,
         meta: &LogMeta,
         limit_bytes: u64,
+        keep: bool,
     ) -> Result<Self, RecordingError> {
         let cgroup = Cgroup::of(init)?;
         let spool = Spool::create(path, meta, limit_bytes)?;
@@ -133,6 +134,7 @@ impl Recording {
             since: None,
             probes: Arc::clone(probes),
             slot,
+            keep,
         };
         let name = |what: &str| format!("{what}-{}", id.get(..8).unwrap_or(id));
         std::thread::Builder::new().name(name("log")).spawn(move || log.run(&queue)).map_err(RecordingError::Thread)?;
@@ -249,6 +251,8 @@ struct LogThread {
     since: Option<Instant>,
     probes: Arc<Probes>,
     slot: u32,
+    /// The log goes on when the container cannot be moved any more.
+    keep: bool,
 }
 
 impl LogThread {
@@ -377,9 +381,12 @@ impl LogThread {
         Ok(totals)
     }
 
-    /// The log is of no use any more: nothing of it is kept, and the probes leave the container alone.
+    /// The log is of no use any more: nothing of it is kept, and the probes leave the container alone, unless somebody measures.
     fn object(&mut self, why: String) {
         object(&self.shared, why);
+        if self.keep {
+            return;
+        }
         self.spool = None;
         self.probes.unwatch(self.slot);
         drop(self.probes.recorder.remove(self.slot));

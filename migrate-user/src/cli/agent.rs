@@ -39,6 +39,9 @@ pub(super) struct Agent {
     /// How many mebibytes the logs of all containers may take. A container whose log does not fit runs on, but cannot be moved.
     #[arg(long, default_value_t = 8192, value_name = "MIB")]
     spool_limit_mib: u64,
+    /// Go on recording a container that cannot be moved any more, to measure what recording it costs.
+    #[arg(long, env = "MIGRATE_KEEP_RECORDING")]
+    keep_recording: bool,
     /// Size of the ring between kernel and agent in mebibytes; a power of two.
     #[arg(long, default_value_t = 64, value_name = "MIB", value_parser = ring_size)]
     ring_mib: u32,
@@ -70,6 +73,7 @@ impl Agent {
             docker: self.docker.strip_prefix("unix://").unwrap_or(&self.docker).into(),
             runtime: self.runtime,
             spool_limit_bytes: self.spool_limit_mib << 20,
+            keep_recording: self.keep_recording,
             ring_bytes: self.ring_mib << 20,
         }
     }
