@@ -9,7 +9,6 @@ use crate::container::docker::Spec;
 use crate::container::layer;
 use crate::golive::{self, Bytes, Restored, stragglers};
 use crate::probe::mute::{Mute, MuteMode};
-use crate::replay::live::EpollEntry;
 use crate::replay::replica::Replica;
 use crate::sys::{arp, neighbours};
 use crate::wire::durable::{Durable, Side, TargetState};
@@ -317,8 +316,7 @@ impl Receiving {
         let sockets = nanos(begun);
         self.restored = Some(restored);
         let begun = Instant::now();
-        let none: [EpollEntry; 0] = [];
-        replica.with(move |engine| engine.arm(frozen_ns, &signals, &none)).await.map_err(text)?;
+        replica.with(move |engine| engine.arm(frozen_ns, &signals)).await.map_err(text)?;
         Ok(vec![("settle".to_owned(), settled), ("sockets".to_owned(), sockets), ("timers".to_owned(), nanos(begun))])
     }
 

@@ -27,17 +27,6 @@ pub struct PendingSignal {
     pub info: [u8; SIGINFO_BYTES],
 }
 
-/// A registration in an epoll set that is to be set again, so that what is ready now is reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EpollEntry {
-    /// Task that has both descriptors open.
-    pub tid: u32,
-    pub epfd: i32,
-    pub fd: i32,
-    pub events: u32,
-    pub data: u64,
-}
-
 impl<B: Backend> Engine<B> {
     /// Ends the replay: nothing waits any more, the helper is gone from the pid namespace, and signals that the replica's own
     /// kernel queued (a child's end, say) are dropped: those that the source had pending take their place.
@@ -55,17 +44,8 @@ impl<B: Backend> Engine<B> {
         Ok(())
     }
 
-    /// Arms timers with the time that they have left, queues signals, sets epoll registrations again. `now_ns`: when the source was
-    /// frozen, on its clock.
-    pub fn arm(&mut self, now_ns: u64, signals: &[PendingSignal], epoll: &[EpollEntry]) -> Result<()> {
-        for entry in epoll {
-            let Some(pid) = self.host_pid(entry.tid) else { continue };
-            let mut event = entry.events.to_le_bytes().to_vec();
-            event.extend(entry.data.to_le_bytes());
-            let args = [entry.epfd as u64, libc::EPOLL_CTL_MOD as u64, entry.fd as u64, 0, 0, 0];
-            // A descriptor that was closed while a duplicate keeps the registration cannot be named: it stays as it is.
-            self.execute_with(pid, libc::SYS_epoll_ctl, args, 3, &event)?;
-        }
+    /// Arms timers with the time that they have left, and queues signals. `now_ns`: when the source was frozen, on its clock.
+    pub fn arm(&mut self, now_ns: u64, signals: &[PendingSignal]) -> Result<()> {
         let masks: Vec<(Pid, u64)> =
             self.standing().into_iter().map(|pid| Ok((pid, self.backend.signal_mask(pid)?))).collect::<Result<_>>()?;
         // What fires or is queued from here on must wait for the release.
