@@ -11,8 +11,6 @@ use super::engine::Engine;
 use super::error::Result;
 use crate::sys::ptrace::{Pid, SIGINFO_BYTES};
 
-/// Below the stack pointer and its red zone.
-const SCRATCH_BELOW: u64 = 16 * 1024;
 const NANOS: u64 = 1_000_000_000;
 /// A timer that was to expire during the move does so soon after it: 0 would disarm it.
 const SOON_NS: u64 = 1000;
@@ -60,10 +58,11 @@ impl<B: Backend> Engine<B> {
             let Some(pid) = self.host_pid(signal.tid) else { continue };
             let number = u64::from(signal.info[0]);
             let tid = u64::from(signal.tid);
+            let info = self.scratch(pid)?;
             if signal.shared {
-                self.execute_with(pid, libc::SYS_rt_sigqueueinfo, [tid, number, 0, 0, 0, 0], 2, &signal.info)?;
+                self.execute_with(pid, libc::SYS_rt_sigqueueinfo, [tid, number, info, 0, 0, 0], &signal.info)?;
             } else {
-                self.execute_with(pid, libc::SYS_rt_tgsigqueueinfo, [tid, tid, number, 0, 0, 0], 3, &signal.info)?;
+                self.execute_with(pid, libc::SYS_rt_tgsigqueueinfo, [tid, tid, number, info, 0, 0], &signal.info)?;
             }
         }
         for (pid, mask) in masks {
@@ -94,34 +93,19 @@ impl<B: Backend> Engine<B> {
     fn arm_timer(&mut self, timer: &ArmedTimer, now_ns: u64) -> Result<()> {
         let (Some(pid), Some(left_ns)) = (self.host_pid(timer.tid), timer.left_ns(now_ns)) else { return Ok(()) };
         let left_ns = left_ns.max(SOON_NS);
+        let at = self.scratch(pid)?;
         match timer.id {
             TimerId::Interval(which) => {
                 let value = times(timer.interval_ns, left_ns, 1000);
-                self.execute_with(pid, libc::SYS_setitimer, [which, 0, 0, 0, 0, 0], 1, &value)?;
+                self.execute_with(pid, libc::SYS_setitimer, [which, at, 0, 0, 0, 0], &value)?;
             }
             TimerId::Posix(id) => {
                 let value = times(timer.interval_ns, left_ns, 1);
                 let flags = u64::from(timer.absolute);
-                self.execute_with(pid, libc::SYS_timer_settime, [id, flags, 0, 0, 0, 0], 2, &value)?;
+                self.execute_with(pid, libc::SYS_timer_settime, [id, flags, at, 0, 0, 0], &value)?;
             }
         }
         Ok(())
-    }
-
-    /// Executes a call whose argument `at` points to `bytes`, which lie in memory that the task does not use while they are there.
-    fn execute_with(&mut self, pid: Pid, nr: i64, mut args: [u64; 6], at: usize, bytes: &[u8]) -> Result<i64> {
-        let (sp, _) = self.backend.pointers(pid)?;
-        let scratch = (sp - SCRATCH_BELOW) & !63;
-        let mut before = vec![0; bytes.len()];
-        let kept = self.backend.read(pid, scratch, &mut before).is_ok();
-        self.backend.write(pid, scratch, bytes)?;
-        args[at] = scratch;
-        #[expect(clippy::cast_possible_truncation, reason = "libc's numbers are small")]
-        let ret = self.backend.execute(pid, nr as i32, args)?;
-        if kept {
-            self.backend.write(pid, scratch, &before)?;
-        }
-        Ok(ret)
     }
 
     fn host_pid(&self, tid: u32) -> Option<Pid> {

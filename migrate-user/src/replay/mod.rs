@@ -13,6 +13,7 @@ pub mod last_pid;
 pub mod live;
 pub mod ptrace;
 pub mod replica;
+mod scratch;
 pub mod screen;
 
 pub use calls::timer::{ArmedTimer, TimerId};

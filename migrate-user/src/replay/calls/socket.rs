@@ -17,8 +17,6 @@ const IOV: usize = 16;
 const IOV_LEN: usize = 24;
 const CONTROL: usize = 32;
 const CONTROL_LEN: usize = 40;
-/// Below the stack pointer and its red zone: memory that a task standing at a call does not use.
-const SCRATCH_BELOW: u64 = 16 * 1024;
 
 /// The descriptor of another process.
 pub(super) fn take_fd(pid: Pid, fd: u64) -> Option<OwnedFd> {
@@ -171,7 +169,7 @@ impl<B: Backend> Engine<B> {
 
     /// Sends or receives the message with one byte of its data, so that nothing stays in the queue that the log has as well.
     fn pass_one_byte(&mut self, site: &Site<'_>, head: &[u8; MSGHDR_BYTES], nr: i64, flags: u64) -> Result<i64> {
-        let scratch = (site.call.sp - SCRATCH_BELOW) & !63;
+        let scratch = self.scratch(site.pid)?;
         let mut message = *head;
         message[IOV..IOV + 8].copy_from_slice(&(scratch + MSGHDR_BYTES as u64).to_le_bytes());
         message[IOV_LEN..IOV_LEN + 8].copy_from_slice(&1_u64.to_le_bytes());
@@ -179,15 +177,7 @@ impl<B: Backend> Engine<B> {
         bytes.extend_from_slice(&(scratch + MSGHDR_BYTES as u64 + 16).to_le_bytes());
         bytes.extend_from_slice(&1_u64.to_le_bytes());
         bytes.extend_from_slice(&[0; 8]);
-        let mut before = vec![0; bytes.len()];
-        // Where the stack does not reach that far down, there is nothing to keep.
-        let kept = self.backend.read(site.pid, scratch, &mut before).is_ok();
-        self.backend.write(site.pid, scratch, &bytes)?;
-        let ret = self.call(site, nr, [site.call.args[0], scratch, flags, 0, 0, 0])?;
-        if kept {
-            self.backend.write(site.pid, scratch, &before)?;
-        }
-        Ok(ret)
+        self.execute_with(site.pid, nr, [site.call.args[0], scratch, flags, 0, 0, 0], &bytes)
     }
 }
 
