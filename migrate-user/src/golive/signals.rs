@@ -5,12 +5,8 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::Bytes;
-use super::fdinfo::unexpected;
-
-const PTRACE_PEEKSIGINFO: libc::c_uint = 0x4209;
-const PTRACE_PEEKSIGINFO_SHARED: u32 = 1;
-const SIGINFO: usize = 128;
-const AT_ONCE: usize = 32;
+use crate::sys::ptrace;
+use crate::sys::signals::SignalSets;
 
 /// What /proc/PID/status says is pending, bit `n - 1` for signal `n`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,17 +41,10 @@ fn numbers(list: &[Bytes]) -> u64 {
 /// Reads the masks; any process may ask.
 ///
 /// # Errors
-/// `ENOENT` if there is no such process.
+/// As [`SignalSets::of`].
 pub fn pending_masks(host_pid: i32) -> io::Result<PendingMasks> {
-    let text = std::fs::read_to_string(format!("/proc/{host_pid}/status"))?;
-    let mask = |name: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix(name))?;
-        u64::from_str_radix(value.trim(), 16).ok()
-    };
-    Ok(PendingMasks {
-        thread: mask("SigPnd:").ok_or_else(|| unexpected("SigPnd"))?,
-        process: mask("ShdPnd:").ok_or_else(|| unexpected("ShdPnd"))?,
-    })
+    let SignalSets { thread, process, .. } = SignalSets::of(host_pid)?;
+    Ok(PendingMasks { thread, process })
 }
 
 /// Reads both queues without taking anything. Only the thread that traces `host_pid` may ask, while it is in a ptrace stop.
@@ -63,30 +52,11 @@ pub fn pending_masks(host_pid: i32) -> io::Result<PendingMasks> {
 /// # Errors
 /// `ESRCH` when that is not so.
 pub fn peek_pending(ns_tid: i32, host_pid: i32) -> io::Result<PendingSignals> {
-    Ok(PendingSignals { ns_tid, thread: peek_queue(host_pid, 0)?, process: peek_queue(host_pid, PTRACE_PEEKSIGINFO_SHARED)? })
-}
-
-fn peek_queue(host_pid: i32, flags: u32) -> io::Result<Vec<Bytes>> {
-    /// `struct ptrace_peeksiginfo_args` of linux/ptrace.h.
-    #[repr(C)]
-    struct Which {
-        offset: u64,
-        flags: u32,
-        count: i32,
-    }
-
-    let mut queue = Vec::new();
-    loop {
-        let which = Which { offset: queue.len() as u64, flags, count: AT_ONCE as i32 };
-        let mut infos = [0u8; SIGINFO * AT_ONCE];
-        // SAFETY: the kernel reads `which` and writes at most `count` siginfo_t of 128 bytes to `infos`.
-        let got = unsafe { libc::ptrace(PTRACE_PEEKSIGINFO, host_pid, &which, infos.as_mut_ptr()) };
-        let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
-        queue.extend(infos.chunks_exact(SIGINFO).take(got).map(|info| Bytes(info.to_vec())));
-        if got < AT_ONCE {
-            return Ok(queue);
-        }
-    }
+    let queue = |shared| {
+        let infos = ptrace::peek_signals(host_pid, shared).map_err(|error| error.source)?;
+        Ok::<_, io::Error>(infos.iter().map(|info| Bytes(info.to_vec())).collect())
+    };
+    Ok(PendingSignals { ns_tid, thread: queue(false)?, process: queue(true)? })
 }
 
 #[cfg(test)]
@@ -95,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_pending_signal_without_siginfo_is_named() {
-        let mut info = vec![0; SIGINFO];
+        let mut info = vec![0; ptrace::SIGINFO_BYTES];
         info[0] = 10;
         let list = PendingSignals { ns_tid: 1, thread: vec![], process: vec![Bytes(info)] };
         let masks = PendingMasks { thread: 0, process: 1 << 9 | 1 << 16 };

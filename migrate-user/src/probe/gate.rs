@@ -16,6 +16,7 @@ use crate::golive::signals::{self, PendingSignals};
 use crate::record::Record;
 use crate::sys::auxv;
 use crate::sys::ptrace::{self, Fate, Pid, Resume, SIGINFO_BYTES, Stop, Wait, Waited};
+use crate::sys::signals::{SignalSets, raised_by_itself, siginfo_code};
 use migrate_common::record::{HEADER_BYTES, Header, Kind};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use std::collections::{HashMap, VecDeque};
@@ -105,7 +106,7 @@ impl Task {
 impl Held {
     /// Sent to the task alone and not to its process.
     fn for_task(&self) -> bool {
-        i32::from_ne_bytes([self.info[8], self.info[9], self.info[10], self.info[11]]) == libc::SI_TKILL
+        siginfo_code(&self.info) == libc::SI_TKILL
     }
 }
 
@@ -264,9 +265,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
             task.enter_handler(pid, signal);
             return self.go_on(pid, signal);
         }
-        let own = matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP | libc::SIGSYS)
-            && i32::from_ne_bytes([info[8], info[9], info[10], info[11]]) > 0;
-        if own || std::mem::take(&mut task.returned) || at_boundary(&ptrace::regs(pid)?) {
+        if raised_by_itself(signal, &info) || std::mem::take(&mut task.returned) || at_boundary(&ptrace::regs(pid)?) {
             task.enter_handler(pid, signal);
             return self.go_on(pid, signal);
         }
@@ -336,18 +335,12 @@ impl<F: FnMut(GateEvent)> Gate<F> {
     }
 }
 
-/// A set of signals in /proc/PID/status.
-fn signal_set(pid: Pid, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0)
-}
-
 impl Task {
     /// A signal is delivered: if it has a handler, the task's calls are watched until the handler returns. Its return is a call
     /// boundary that no register shows: signals that waited for it come before the next instruction.
     fn enter_handler(&mut self, pid: Pid, signal: i32) {
-        if signal_set(pid, "SigCgt:") & (1 << (signal - 1)) != 0 {
+        // Of a task that is gone there is nothing to watch.
+        if SignalSets::of(pid).unwrap_or_default().has_handler(signal) {
             self.handlers += 1;
             self.watched = 0;
         }
@@ -358,8 +351,7 @@ impl Task {
         let nr = ptrace::regs(pid)?.orig_rax.cast_signed();
         if self.returning {
             self.returning = false;
-            let pending = signal_set(pid, "SigPnd:") | signal_set(pid, "ShdPnd:");
-            self.returned = pending & !signal_set(pid, "SigBlk:") != 0;
+            self.returned = SignalSets::of(pid).unwrap_or_default().deliverable();
             return Ok(());
         }
         self.watched += 1;

@@ -7,6 +7,7 @@
 
 use super::backend::{At, Backend, BackendError, Call, Expect, Forked, Interrupted, Result};
 use crate::sys::ptrace::{self, Fate, Pid, Regs, Resume, SIGINFO_BYTES, Stop, Wait, Waited};
+use crate::sys::signals::{is_synchronous, raised_by_itself};
 use std::collections::HashMap;
 
 /// Bytes of the `syscall` instruction.
@@ -157,8 +158,8 @@ impl Ptrace {
         self.resume(pid, how, 0)?;
         loop {
             match self.wait(pid)? {
-                Stop::Signal(signal) if !raised_by_itself(pid, signal)? => ptrace::resume(pid, how, 0)?,
-                Stop::Group(_) | Stop::Event => ptrace::resume(pid, how, 0)?,
+                Stop::Signal(signal) if is_synchronous(signal) && raised_by_itself(signal, &ptrace::siginfo(pid)?) => return Ok(Stop::Signal(signal)),
+                Stop::Signal(_) | Stop::Group(_) | Stop::Event => ptrace::resume(pid, how, 0)?,
                 stop => return Ok(stop),
             }
         }
@@ -340,17 +341,6 @@ fn call_of(regs: &Regs) -> Call {
     #[expect(clippy::cast_possible_truncation, reason = "the kernel takes the number from 32 bits")]
     let nr = regs.orig_rax as i32;
     Call { nr, args: [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9], ip: regs.rip, sp: regs.rsp }
-}
-
-/// True for a signal that the task's own instruction raised: the replica raises it too, at the same place.
-fn raised_by_itself(pid: Pid, signal: i32) -> Result<bool> {
-    let synchronous = matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP | libc::SIGSYS);
-    Ok(synchronous && siginfo_code(&ptrace::siginfo(pid)?) > 0)
-}
-
-/// `si_code`: above 0 where the kernel made the signal.
-pub(crate) fn siginfo_code(info: &[u8; SIGINFO_BYTES]) -> i32 {
-    i32::from_ne_bytes([info[8], info[9], info[10], info[11]])
 }
 
 impl Backend for Ptrace {

@@ -17,7 +17,7 @@ impl<B: Backend> Engine<B> {
     }
 
     /// Executes a call while `bytes` lie at [`Engine::scratch`], for which `args` have a pointer. What was there comes back
-    /// afterwards: a later frame of the program may read it before it writes it.
+    /// afterwards: the replica's memory is to be the source's.
     pub(super) fn execute_with(&mut self, pid: Pid, nr: i64, args: [u64; 6], bytes: &[u8]) -> Result<i64> {
         let scratch = self.scratch(pid)?;
         let mut before = vec![0; bytes.len()];

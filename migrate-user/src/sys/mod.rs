@@ -12,6 +12,7 @@ pub mod enter_netns;
 pub mod kcmp;
 pub mod pidfd;
 pub mod ptrace;
+pub mod signals;
 pub mod sockopt;
 pub mod tcp_repair;
 pub mod auxv;

@@ -5,8 +5,8 @@ use crate::record::Record;
 use crate::replay::backend::{At, Backend, Expect, Interrupted};
 use crate::replay::engine::{Engine, Step};
 use crate::replay::error::Result;
-use crate::replay::ptrace::siginfo_code;
 use crate::sys::ptrace::SIGINFO_BYTES;
+use crate::sys::signals::raised_by_itself;
 
 /// What a signal does that has no handler, see signal(7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +50,7 @@ impl<B: Backend> Engine<B> {
             let len = segment.bytes.len().min(SIGINFO_BYTES);
             info[..len].copy_from_slice(&segment.bytes[..len]);
         }
-        let own = matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP | libc::SIGSYS)
-            && siginfo_code(&info) > 0;
+        let own = raised_by_itself(signal, &info);
         if own && self.backend.at(pid) == At::User {
             self.backend.run(pid, Expect::Injected)?;
         }
