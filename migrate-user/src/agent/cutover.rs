@@ -1,5 +1,6 @@
 //! What crosses the wire at the cut-over beside the last records.
 
+use super::errors::{Failure, text};
 use crate::golive::{self, Bytes, FileState, Snapshot};
 use crate::replay::live::PendingSignal;
 use crate::sys::ptrace::SIGINFO_BYTES;
@@ -39,16 +40,16 @@ impl CutOver {
 }
 
 /// The processes of a cgroup, as `golive` names them. Zombies have no descriptors and are left out.
-pub fn tasks(cgroup: &crate::sys::cgroup::Cgroup) -> Result<Vec<golive::Task>, String> {
-    let pids = cgroup.processes().map_err(|error| error.to_string())?;
+pub fn tasks(cgroup: &crate::sys::cgroup::Cgroup) -> Result<Vec<golive::Task>, Failure> {
+    let pids = cgroup.processes().map_err(text)?;
     let mut tasks = Vec::new();
     for host_pid in pids {
         let is_zombie = std::fs::read_to_string(format!("/proc/{host_pid}/stat"))
-            .map_err(|error| error.to_string())?
+            .map_err(text)?
             .rsplit_once(") ")
             .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']));
         if !is_zombie {
-            let ns_tid = crate::sys::ptrace::namespace_tid(host_pid).map_err(|error| error.to_string())?;
+            let ns_tid = crate::sys::ptrace::namespace_tid(host_pid).map_err(text)?;
             tasks.push(golive::Task { ns_tid, host_pid });
         }
     }

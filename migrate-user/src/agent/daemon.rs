@@ -2,6 +2,7 @@
 
 use super::AgentConfig;
 use super::api::{ApiError, Code, Role};
+use super::errors::failed;
 use super::host;
 use super::probes::Probes;
 use super::recording::Recording;
@@ -61,10 +62,6 @@ pub struct Daemon {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn failed(error: impl std::fmt::Display) -> ApiError {
-    ApiError::new(Code::Failed, error.to_string())
 }
 
 /// Holds the right to move a container; gives it back when dropped.

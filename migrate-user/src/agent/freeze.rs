@@ -1,6 +1,7 @@
 //! How a source is brought to a stand: no new connections, then no tasks, then no packets; then the log's end.
 
 use super::daemon::DEVICE;
+use super::errors::{Failure, text};
 use super::recording::Recording;
 use crate::golive::stragglers::Stragglers;
 use crate::probe::mute::{Mute, MuteMode};
@@ -11,10 +12,6 @@ use std::time::{Duration, Instant};
 const QUEUE_BOUND: Duration = Duration::from_millis(200);
 /// How long the kernel may take to send what closed connections still have to send.
 const ORPHAN_BOUND: Duration = Duration::from_millis(50);
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
 
 /// The mute, silent now; what catches late packets; and how long it took.
 pub(super) type Frozen = (Option<Mute>, Option<Stragglers>, FreezeTimes);
@@ -29,7 +26,7 @@ pub(super) struct FreezeTimes {
 }
 
 /// Freezes a container. On an error it may be half frozen: thaw it.
-pub(super) fn freeze(recording: &Recording, mut mute: Option<Mute>) -> Result<Frozen, String> {
+pub(super) fn freeze(recording: &Recording, mut mute: Option<Mute>) -> Result<Frozen, Failure> {
     let namespace = std::fs::File::open(format!("/proc/{}/ns/net", recording.init)).map_err(text)?;
     let mut queued = 0;
     let mut stragglers = None;

@@ -4,6 +4,7 @@ use super::api::{
     AgentStatus, ApiError, Code, ContainerInfo, ContainerState, Handler, Owner, Progress, Request, Response,
 };
 use super::daemon::{Daemon, Entry};
+use super::errors::micros;
 use super::doctor::{HostChecks, host_checks};
 use crate::wire::durable::{Side, SourceState, TargetState};
 use std::sync::Arc;
@@ -172,7 +173,7 @@ fn status(daemon: &Daemon) -> AgentStatus {
     AgentStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
-        uptime_us: u64::try_from(daemon.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        uptime_us: micros(daemon.started.elapsed()),
         listen: daemon.config.listen.to_string(),
         state_dir: daemon.config.state_dir.clone(),
         containers: daemon.entries().len() as u64,

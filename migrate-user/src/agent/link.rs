@@ -2,6 +2,7 @@
 
 use super::api::Check;
 use super::daemon::Daemon;
+use super::errors::Failure;
 use super::host;
 use crate::wire::{Message, transport};
 use std::time::Duration;
@@ -12,12 +13,12 @@ use tokio::sync::mpsc;
 /// A connection; messages arrive through a task of its own.
 pub(super) struct Link {
     pub(super) sender: transport::Sender<WriteHalf<TcpStream>>,
-    pub(super) messages: mpsc::Receiver<Result<Message, String>>,
+    pub(super) messages: mpsc::Receiver<Result<Message, Failure>>,
     reading: tokio::task::JoinHandle<()>,
 }
 
 impl Link {
-    pub(super) async fn connect(to: &str) -> Result<Self, String> {
+    pub(super) async fn connect(to: &str) -> Result<Self, Failure> {
         let stream = tokio::time::timeout(Duration::from_secs(5), TcpStream::connect(to)).await;
         let stream = stream.map_err(|_| format!("{to} does not answer"))?.map_err(|error| format!("cannot reach {to}: {error}"))?;
         let _ = stream.set_nodelay(true);
@@ -33,7 +34,7 @@ impl Drop for Link {
     }
 }
 
-async fn read(mut receiver: transport::Receiver<ReadHalf<TcpStream>>, forward: mpsc::Sender<Result<Message, String>>) {
+async fn read(mut receiver: transport::Receiver<ReadHalf<TcpStream>>, forward: mpsc::Sender<Result<Message, Failure>>) {
     loop {
         let (message, last) = match receiver.recv().await {
             Ok(Some(message)) => (Ok(message), false),

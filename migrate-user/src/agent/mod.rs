@@ -8,6 +8,7 @@ mod config;
 mod cutover;
 pub mod daemon;
 pub mod doctor;
+mod errors;
 pub mod fault;
 mod freeze;
 pub mod handler;

@@ -2,6 +2,7 @@
 
 use super::api::{ApiError, Code, RecordReport, RecordRequest, ReplayReport, ReplayRequest, Role};
 use super::daemon::{Daemon, Entry};
+use super::errors::{failed, micros};
 use super::host;
 use crate::container::docker::Program;
 use crate::replay::replica::{Replica, ReplicaError};
@@ -23,10 +24,6 @@ struct Recipe {
     image: String,
     cmd: Vec<String>,
     env: Vec<String>,
-}
-
-fn failed(error: impl std::fmt::Display) -> ApiError {
-    ApiError::new(Code::Failed, error.to_string())
 }
 
 fn bad_log(error: &LogError) -> ApiError {
@@ -97,7 +94,7 @@ impl Daemon {
             return Err(ApiError::new(Code::Failed, "the program did not end in time"));
         };
         let exit_code = code.map_err(failed)?;
-        let elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let elapsed_us = micros(begun.elapsed());
         let output = self.docker.logs(id).await.map_err(failed)?;
         let end = End {
             exit_code: i32::try_from(exit_code).unwrap_or(i32::MAX),
@@ -167,7 +164,7 @@ impl Daemon {
             feed(&replica, records).await?;
         }
         replica.with(|engine| engine.check_settled()).await.map_err(|error| replica_error(&error))?;
-        report.elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        report.elapsed_us = micros(begun.elapsed());
         report.exit_code = self.docker.wait(id).await.map_err(failed)?;
         Ok(report)
     }

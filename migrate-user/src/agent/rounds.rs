@@ -4,6 +4,7 @@
 //! what the source made meanwhile.
 
 use super::api::RoundReport;
+use super::errors::micros;
 use crate::round::policy::{Decision, Lag, Policy, RoundStats};
 use crate::round::spool::Totals;
 use crate::round::ChunkHeader;
@@ -37,10 +38,6 @@ impl Default for Rounds {
             replayed_records: 0,
         }
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Rounds {

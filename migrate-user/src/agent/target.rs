@@ -3,6 +3,7 @@
 use super::api::Role;
 use super::cutover::CutOver;
 use super::daemon::{DEVICE, Daemon, Entry};
+use super::errors::{Failure, nanos, text};
 use super::fault;
 use super::host;
 use crate::container::docker::Spec;
@@ -23,16 +24,6 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// A source that says nothing for so long is gone: while it moves a container it seals chunks all the time.
 const SILENCE: Duration = Duration::from_secs(60);
-
-type Failure = String;
-
-fn text(error: impl std::fmt::Display) -> Failure {
-    error.to_string()
-}
-
-fn nanos(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
-}
 
 /// Serves other agents until the process ends.
 pub async fn listen(daemon: Arc<Daemon>, listener: TcpListener) {
@@ -206,7 +197,7 @@ impl Receiving {
                 let replica = self.replica.as_ref().ok_or("there is no replica")?;
                 let begun = Instant::now();
                 replica.with(move |engine| engine.feed(&records)).await.map_err(text)?;
-                Ok(Output::Replayed { records: count, replay_ns: nanos(begun) })
+                Ok(Output::Replayed { records: count, replay_ns: nanos(begun.elapsed()) })
             }
             Action::Apply(bytes) => self.apply(&bytes).await.map(Output::Parts),
             Action::Detach => {
@@ -292,7 +283,7 @@ impl Receiving {
             })
             .await
             .map_err(text)?;
-        let settled = nanos(begun);
+        let settled = nanos(begun.elapsed());
         let mut tasks: Vec<golive::Task> = tasks
             .into_iter()
             .map(|(tid, host_pid)| golive::Task { ns_tid: tid.cast_signed(), host_pid })
@@ -313,11 +304,11 @@ impl Receiving {
             tracing::warn!(%warning, "a socket is not wholly as it was");
         }
         tracing::info!(report = ?restored.report, "kernel objects are restored");
-        let sockets = nanos(begun);
+        let sockets = nanos(begun.elapsed());
         self.restored = Some(restored);
         let begun = Instant::now();
         replica.with(move |engine| engine.arm(frozen_ns, &signals)).await.map_err(text)?;
-        Ok(vec![("settle".to_owned(), settled), ("sockets".to_owned(), sockets), ("timers".to_owned(), nanos(begun))])
+        Ok(vec![("settle".to_owned(), settled), ("sockets".to_owned(), sockets), ("timers".to_owned(), nanos(begun.elapsed()))])
     }
 
     /// The replica is the container now: its network, its connections, its tasks, in this order.
@@ -335,7 +326,7 @@ impl Receiving {
             },
         };
         open_network(&id, pid)?;
-        let opened = nanos(begun);
+        let opened = nanos(begun.elapsed());
         let begun = Instant::now();
         if let Some(restored) = &mut self.restored {
             for failure in restored.release().failures {
@@ -349,7 +340,7 @@ impl Receiving {
                 tracing::warn!(%error, "packets that came during the move could not be delivered");
             }
         }
-        let connections = nanos(begun);
+        let connections = nanos(begun.elapsed());
         let begun = Instant::now();
         match &self.replica {
             Some(replica) => replica.release().await.map_err(text)?,
@@ -363,7 +354,7 @@ impl Receiving {
         Ok(vec![
             ("address".to_owned(), opened),
             ("connections".to_owned(), connections),
-            ("tasks".to_owned(), nanos(begun)),
+            ("tasks".to_owned(), nanos(begun.elapsed())),
         ])
     }
 
