@@ -1,10 +1,13 @@
 //! The recorder and its ring, shared by all containers of an agent. A ring that fills up holds the containers that fill it.
 
+use super::holds::{Held as HeldTime, Holds};
+use super::lease::Ledger;
 use crate::probe::{Options, ProbeError, Recorder};
 use crate::ring::{Drain, DrainOptions, Fill, RingError};
 use crate::sys::cgroup::{Cgroup, Freezer};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Why the recorder does not run.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +29,8 @@ pub struct Probes {
     pub drain: Drain,
     /// Who is frozen while the ring is too full.
     holdable: Held,
+    pub(super) ledger: Ledger,
+    holds: Arc<Holds>,
 }
 
 impl Probes {
@@ -37,14 +42,15 @@ impl Probes {
         let recorder = Arc::new(Recorder::load(Options { ring_bytes, ..Options::default() })?);
         let ring = recorder.take_ring().ok_or(ProbesError::NoRing)?;
         let holdable = Held::default();
-        let (counting, holding) = (Arc::clone(&recorder), Arc::clone(&holdable));
+        let holds = Arc::new(Holds::default());
+        let (counting, holding, account) = (Arc::clone(&recorder), Arc::clone(&holdable), Arc::clone(&holds));
         let drain = Drain::start(
             ring,
             Box::new(move |slot| counting.counters(slot)),
-            Box::new(move |fill| hold(&holding, fill)),
+            Box::new(move |fill| hold(&holding, &account, fill)),
             DrainOptions::default(),
         )?;
-        Ok(Self { recorder, drain, holdable })
+        Ok(Self { recorder, drain, holdable, ledger: Ledger::default(), holds })
     }
 
     /// A container that may be held while the ring is too full.
@@ -57,6 +63,11 @@ impl Probes {
         self.lock().remove(&slot);
     }
 
+    /// How often, and for how long, containers have been held.
+    pub fn holds(&self) -> HeldTime {
+        self.holds.at(Instant::now())
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u32, Freezer>> {
         self.holdable.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -64,10 +75,15 @@ impl Probes {
 
 /// Freezes at the high-water mark, thaws when the ring is empty. Runs on the drain's thread, which empties the ring meanwhile only
 /// as far as this returns at once: so it does not wait until the kernel has frozen the last task.
-fn hold(holdable: &Held, fill: Fill) {
+fn hold(holdable: &Held, account: &Holds, fill: Fill) {
     let frozen = matches!(fill, Fill::High { .. });
     if let Fill::High { waiting_bytes } = fill {
         tracing::warn!(waiting_bytes, "the ring is filling up: the recorded containers are held until it is drained");
+    }
+    if frozen {
+        account.begin(Instant::now());
+    } else {
+        account.end(Instant::now());
     }
     for freezer in holdable.lock().unwrap_or_else(PoisonError::into_inner).values() {
         if let Err(error) = freezer.ask(frozen) {

@@ -6,6 +6,7 @@
 //!   gate --Image--------/
 //! ```
 
+use super::lease::Lease;
 use super::probes::{Probes, ProbesError};
 use crate::golive::signals::PendingSignals;
 use crate::probe::gate::{Gate, GateError, GateEvent, GateHandle};
@@ -86,6 +87,7 @@ pub struct Recording {
     pub cgroup: Cgroup,
     pub slot: u32,
     pub probes: Arc<Probes>,
+    lease: Arc<Lease>,
     path: PathBuf,
     gate: Option<GateHandle>,
     inputs: mpsc::Sender<Input>,
@@ -109,19 +111,20 @@ impl Recording {
         let spool = Spool::create(path, meta, limit_bytes)?;
         let (inputs, queue) = mpsc::channel();
         let shared = Arc::new(Shared::default());
-        let slot = probes.recorder.add(cgroup.id()?)?;
+        let lease = Arc::new(Lease::begin(probes, &cgroup, cgroup.id()?)?);
+        let slot = lease.slot();
         let mut recording = Self {
             id: id.to_owned(),
             init,
             cgroup,
             slot,
             probes: Arc::clone(probes),
+            lease: Arc::clone(&lease),
             path: path.to_owned(),
             gate: None,
             inputs: inputs.clone(),
             shared: Arc::clone(&shared),
         };
-        probes.watch(slot, &recording.cgroup);
         let to_log = inputs.clone();
         probes.drain.add_sink(slot, Box::new(move |batch| drop(to_log.send(Input::Batch(batch)))))?;
         let log = LogThread {
@@ -132,8 +135,7 @@ impl Recording {
             shared,
             rule: CloseRule::RECORDING,
             since: None,
-            probes: Arc::clone(probes),
-            slot,
+            lease,
             keep,
         };
         let name = |what: &str| format!("{what}-{}", id.get(..8).unwrap_or(id));
@@ -162,6 +164,12 @@ impl Recording {
     #[must_use]
     pub fn state(&self) -> State {
         self.shared.with(|state| state.clone())
+    }
+
+    /// Whether its calls are still logged.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.lease.is_live()
     }
 
     /// The container cannot be moved any more.
@@ -216,10 +224,7 @@ impl Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        self.probes.unwatch(self.slot);
-        // Either may have been done when the log ended.
-        drop(self.probes.recorder.remove(self.slot));
-        drop(self.probes.drain.remove_sink(self.slot));
+        self.lease.end();
         if let Err(error) = std::fs::remove_file(&self.path)
             && error.kind() != std::io::ErrorKind::NotFound
         {
@@ -249,8 +254,7 @@ struct LogThread {
     rule: CloseRule,
     /// Since when records wait to be stored.
     since: Option<Instant>,
-    probes: Arc<Probes>,
-    slot: u32,
+    lease: Arc<Lease>,
     /// The log goes on when the container cannot be moved any more.
     keep: bool,
 }
@@ -388,7 +392,6 @@ impl LogThread {
             return;
         }
         self.spool = None;
-        self.probes.unwatch(self.slot);
-        drop(self.probes.recorder.remove(self.slot));
+        self.lease.end();
     }
 }
