@@ -10,6 +10,8 @@ pub struct AgentConfig {
     pub socket: PathBuf,
     /// The TCP address for other agents.
     pub listen: SocketAddr,
+    /// The TCP address for Prometheus; none unless asked for.
+    pub metrics: Option<SocketAddr>,
     /// Logs, and what must survive the agent.
     pub state_dir: PathBuf,
     /// Docker's unix socket.

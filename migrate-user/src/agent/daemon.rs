@@ -4,6 +4,7 @@ use super::AgentConfig;
 use super::api::{ApiError, Code, Role};
 use super::errors::failed;
 use super::host;
+use super::metrics::Moves;
 use super::probes::Probes;
 use super::recording::Recording;
 use super::restart;
@@ -50,6 +51,7 @@ pub struct Daemon {
     pub probes: Arc<Probes>,
     pub store: Store,
     pub started: std::time::Instant,
+    pub(super) moves: Moves,
     containers: Mutex<HashMap<String, Entry>>,
     expected: Mutex<HashMap<String, Expected>>,
     /// What is written at the start of the logs of containers that the agent makes itself.
@@ -87,6 +89,7 @@ impl Daemon {
             probes,
             store,
             started: std::time::Instant::now(),
+            moves: Moves::default(),
             containers: Mutex::default(),
             expected: Mutex::default(),
             metas: Mutex::default(),
@@ -129,6 +132,11 @@ impl Daemon {
     /// What a container's move is doing, if there is one.
     pub fn move_of(&self, id: &str) -> Option<String> {
         lock(&self.moving).get(id).cloned()
+    }
+
+    /// Moves from this host that are under way.
+    pub(super) fn moving(&self) -> usize {
+        lock(&self.moving).len()
     }
 
     /// The right to move a container to `to`: one at a time.

@@ -38,7 +38,11 @@ impl Handler for Front {
                 Ok(Response::Ok {})
             }
             Request::Ps {} => Ok(Response::Containers { containers: containers(daemon).await }),
-            Request::Move(request) => super::source::run(daemon, request, &progress).await.map(|r| Response::Move(Box::new(r))),
+            Request::Move(request) => {
+                let outcome = super::source::run(daemon, request, &progress).await;
+                daemon.moves.requested(&outcome);
+                outcome.map(|report| Response::Move(Box::new(report)))
+            }
             Request::Record(request) => daemon.record(request).await.map(|report| Response::Record(Box::new(report))),
             Request::Replay(request) => daemon.replay(request).await.map(|report| Response::Replay(Box::new(report))),
             Request::Doctor { to } => {

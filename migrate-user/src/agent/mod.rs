@@ -1,7 +1,7 @@
 //! The daemon on every host.
 //!
 //! [`daemon`] knows the host's containers, [`recording`] one that is recorded, [`programs`] runs `migrate record` and `replay`,
-//! [`source`] and [`target`] are the two sides of a move, [`handler`] answers the unix socket.
+//! [`metrics`] is what Prometheus scrapes, [`source`] and [`target`] are the two sides of a move, [`handler`] answers the unix socket.
 
 pub mod api;
 mod config;
@@ -16,6 +16,7 @@ mod holds;
 pub mod host;
 mod lease;
 mod link;
+mod metrics;
 pub mod probes;
 mod programs;
 pub mod recording;
@@ -47,6 +48,8 @@ pub enum AgentError {
     #[error("the recorder does not run: {0}")]
     Probes(#[from] ProbesError),
     #[error(transparent)]
+    Metrics(#[from] metrics::MetricsError),
+    #[error(transparent)]
     Serve(#[from] api::ServeError),
     #[error("cannot listen on {address}: {source}")]
     Listen { address: std::net::SocketAddr, source: std::io::Error },
@@ -74,6 +77,10 @@ async fn serve(config: AgentConfig) -> Result<(), AgentError> {
     let probes = Arc::new(Probes::load(config.ring_bytes)?);
     let listener = tokio::net::TcpListener::bind(config.listen).await;
     let listener = listener.map_err(|source| AgentError::Listen { address: config.listen, source })?;
+    let metrics = match config.metrics {
+        Some(address) => Some(metrics::Endpoint::bind(address).await?),
+        None => None,
+    };
     // Last: whoever finds the socket finds an agent that other agents find too.
     let clients = api::bind(&config.socket)?;
     let daemon = Arc::new(Daemon::new(config, docker, docker_version, probes, store));
@@ -81,6 +88,7 @@ async fn serve(config: AgentConfig) -> Result<(), AgentError> {
     source::recover(Arc::clone(&daemon)).await;
     tracing::info!(socket = %daemon.config.socket.display(), listen = %daemon.config.listen, "the agent is ready");
     let agents = tokio::spawn(target::listen(Arc::clone(&daemon), listener));
+    let metrics = metrics.map(|endpoint| tokio::spawn(endpoint.serve(Arc::clone(&daemon))));
     let front = tokio::spawn(api::serve(clients, Arc::new(Front(Arc::clone(&daemon)))));
     let end = |kind| signal(kind).map_err(|source| AgentError::Io { what: "waiting for signals", source });
     let (mut terminate, mut interrupt) = (end(SignalKind::terminate())?, end(SignalKind::interrupt())?);
@@ -91,6 +99,9 @@ async fn serve(config: AgentConfig) -> Result<(), AgentError> {
     tracing::info!("the agent ends; its containers run on without a log");
     agents.abort();
     front.abort();
+    if let Some(metrics) = metrics {
+        metrics.abort();
+    }
     Ok(())
 }
 

@@ -111,6 +111,9 @@ async fn serve(daemon: Arc<Daemon>, stream: TcpStream, peer: String) {
             }
         }
         if let Some(outcome) = target.outcome() {
+            if target.prepared().is_some() {
+                daemon.moves.received(matches!(outcome, Outcome::Live));
+            }
             if let Outcome::Aborted { why } = outcome {
                 tracing::info!(%why, "a migration to this host was given up");
             }

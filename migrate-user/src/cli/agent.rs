@@ -27,6 +27,9 @@ pub(super) struct Agent {
     /// Where other agents reach this one.
     #[arg(long, env = "MIGRATE_LISTEN", default_value = "0.0.0.0:7077", value_name = "ADDR:PORT")]
     listen: SocketAddr,
+    /// Where Prometheus scrapes `GET /metrics`, as 127.0.0.1:9477; not at all unless given. Anyone who reaches it can read it.
+    #[arg(long, env = "MIGRATE_METRICS", value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
     /// Logs, and what must survive a crash. On a disk with room.
     #[arg(long, env = "MIGRATE_STATE_DIR", default_value = "/var/lib/migrate", value_name = "PATH")]
     state_dir: PathBuf,
@@ -69,6 +72,7 @@ impl Agent {
         AgentConfig {
             socket: global.socket.clone(),
             listen: self.listen,
+            metrics: self.metrics,
             state_dir: self.state_dir,
             docker: self.docker.strip_prefix("unix://").unwrap_or(&self.docker).into(),
             runtime: self.runtime,
