@@ -26,10 +26,11 @@ use bytemuck::{Pod, Zeroable};
 use migrate_common::record::VERSION;
 
 use super::chain::sum;
-use super::codec::{Codec, Packer};
+use super::codec::{self, Codec, Packer};
+use super::compact::Encoder;
 use super::error::{LogError, Part};
 use super::order::Order;
-use crate::record::Record;
+use crate::record::{Record, RecordRef};
 
 /// The first bytes of a chunk.
 pub const MAGIC: [u8; 4] = *b"MCHK";
@@ -50,7 +51,7 @@ pub struct ChunkHeader {
     pub first_seq: u64,
     pub last_seq: u64,
     pub records: u64,
-    /// Bytes of the records, unpacked.
+    /// Bytes of the records in their plain form, header and payload one after the other.
     pub raw_bytes: u32,
     /// Bytes that follow the header.
     pub stored_bytes: u32,
@@ -152,22 +153,25 @@ impl Chunk {
         self.bytes
     }
 
+    /// Bytes that zstd was given, as its frames tell: those of the records' encoding.
+    #[must_use]
+    pub fn encoded_bytes(&self) -> u64 {
+        codec::encoded_bytes(self.body()).map_or(0, |bytes| bytes as u64)
+    }
+
+    fn body(&self) -> &[u8] {
+        &self.bytes[HEADER_BYTES..]
+    }
+
     /// Unpacks the records and checks each, their order, and that they are what the header tells.
     ///
     /// # Errors
     /// [`LogError`] for any chunk that [`ChunkBuilder`] would not have made.
     pub fn records(&self) -> Result<Vec<Record>, LogError> {
         let head = self.header();
-        let raw = head.check()?.unpack(head.n, &self.bytes[HEADER_BYTES..], head.raw_bytes)?;
+        let records = head.check()?.unpack(head.n, self.body(), head.raw_bytes)?;
         let mut order = Order::default();
-        let mut records = Vec::new();
-        let mut rest = raw.as_slice();
-        while !rest.is_empty() {
-            let (record, used) = Record::parse(rest).map_err(|source| LogError::Record { chunk: head.n, source })?;
-            order.accept(&record.head)?;
-            records.push(record);
-            rest = &rest[used..];
-        }
+        records.iter().try_for_each(|record| order.accept(&record.head))?;
         let ends = [records.first(), records.last()].map(|record| record.map(|r| r.head.seq));
         if ends != [Some(head.first_seq), Some(head.last_seq)] || records.len() as u64 != head.records {
             return Err(LogError::Contents { chunk: head.n });
@@ -186,8 +190,9 @@ impl fmt::Debug for Chunk {
 #[derive(Debug)]
 pub struct ChunkBuilder {
     packer: Packer,
-    raw: Vec<u8>,
-    records: u64,
+    encoder: Encoder,
+    encoded: Vec<u8>,
+    raw_bytes: usize,
     first_seq: u64,
     last_seq: u64,
     order: Order,
@@ -197,7 +202,15 @@ impl ChunkBuilder {
     /// # Errors
     /// [`LogError::Io`] when zstd has no memory for its tables.
     pub fn new() -> Result<Self, LogError> {
-        Ok(Self { packer: Packer::new()?, raw: Vec::new(), records: 0, first_seq: 0, last_seq: 0, order: Order::default() })
+        Ok(Self {
+            packer: Packer::new()?,
+            encoder: Encoder::new(),
+            encoded: Vec::new(),
+            raw_bytes: 0,
+            first_seq: 0,
+            last_seq: 0,
+            order: Order::default(),
+        })
     }
 
     /// Adds a record; `slot` and `host_tid` are stored as 0.
@@ -205,33 +218,32 @@ impl ChunkBuilder {
     /// # Errors
     /// The record does not follow the one before ([`Order::accept`]), or the chunk would exceed [`MAX_RAW_BYTES`]; the
     /// builder is unchanged then.
-    pub fn push(&mut self, record: &Record) -> Result<(), LogError> {
-        let bytes = self.raw.len() + record.len_bytes();
+    pub fn push<'a>(&mut self, record: impl Into<RecordRef<'a>>) -> Result<(), LogError> {
+        let record = record.into();
+        let bytes = self.raw_bytes + record.len_bytes();
         if bytes > MAX_RAW_BYTES {
             return Err(LogError::Full { bytes: bytes as u64, limit: MAX_RAW_BYTES as u64 });
         }
         self.order.accept(&record.head)?;
-        let head = migrate_common::record::Header { slot: 0, host_tid: 0, ..record.head };
-        self.raw.extend_from_slice(bytemuck::bytes_of(&head));
-        self.raw.extend_from_slice(&record.payload);
-        if self.records == 0 {
-            self.first_seq = head.seq;
+        if self.encoder.records() == 0 {
+            self.first_seq = record.head.seq;
         }
-        self.last_seq = head.seq;
-        self.records += 1;
+        self.encoder.push(record);
+        self.last_seq = record.head.seq;
+        self.raw_bytes = bytes;
         Ok(())
     }
 
     /// Records since the last chunk was sealed.
     #[must_use]
     pub const fn records(&self) -> u64 {
-        self.records
+        self.encoder.records()
     }
 
     /// Their bytes, unpacked.
     #[must_use]
     pub const fn raw_bytes(&self) -> usize {
-        self.raw.len()
+        self.raw_bytes
     }
 
     /// Packs what was collected as chunk `n`; `None` when there is nothing.
@@ -239,10 +251,13 @@ impl ChunkBuilder {
     /// # Errors
     /// [`LogError::Io`] when zstd fails.
     pub fn seal(&mut self, n: u64) -> Result<Option<Chunk>, LogError> {
-        if self.records == 0 {
+        let records = self.encoder.records();
+        if records == 0 {
             return Ok(None);
         }
-        let body = self.packer.pack(&self.raw)?;
+        let raw_bytes = std::mem::take(&mut self.raw_bytes);
+        self.encoder.take_into(&mut self.encoded);
+        let body = self.packer.pack(&self.encoded)?;
         let mut head = ChunkHeader {
             magic: MAGIC,
             version: VERSION,
@@ -250,9 +265,9 @@ impl ChunkBuilder {
             n,
             first_seq: self.first_seq,
             last_seq: self.last_seq,
-            records: self.records,
+            records,
             // Both are below MAX_STORED_BYTES, which a const assertion holds below u32::MAX.
-            raw_bytes: self.raw.len() as u32,
+            raw_bytes: raw_bytes as u32,
             stored_bytes: body.len() as u32,
             body_sum: sum(&body),
             head_sum: [0; 16],
@@ -261,8 +276,6 @@ impl ChunkBuilder {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
         bytes.extend_from_slice(bytemuck::bytes_of(&head));
         bytes.extend_from_slice(&body);
-        self.raw.clear();
-        self.records = 0;
         Ok(Some(Chunk { bytes }))
     }
 }

@@ -1,12 +1,13 @@
-use std::time::Instant;
-
 use migrate_common::record::Kind;
 use proptest::prelude::*;
 
+use super::super::compact::CompactError;
 use super::super::synthetic::Synthetic;
 use super::*;
 
 const GOLDEN: &[u8] = include_bytes!("golden/exec-and-request.chunk");
+/// The same records, packed with the codec that the first version wrote.
+const GOLDEN_PLAIN: &[u8] = include_bytes!("golden/exec-and-request.plain.chunk");
 
 fn golden_records() -> Vec<Record> {
     let mut synthetic = Synthetic::new(1);
@@ -18,13 +19,19 @@ fn golden_records() -> Vec<Record> {
 fn a_chunk_of_this_version_written_long_ago_still_reads() {
     let chunk = Chunk::parse(GOLDEN.to_vec()).unwrap();
     assert_eq!(chunk.records().unwrap(), golden_records());
-    assert_eq!(&GOLDEN[..8], b"MCHK\x01\0\x01\0");
+    assert_eq!(&GOLDEN[..8], b"MCHK\x01\0\x02\0");
     // n 3, records 0 to 6, of which one is the image's: 8 in 7 numbers.
     let numbers: Vec<u64> = GOLDEN[8..40].chunks(8).map(|b| u64::from_le_bytes(b.try_into().unwrap())).collect();
     assert_eq!(numbers, [3, 0, 6, 8]);
     let raw_bytes: usize = golden_records().iter().map(Record::len_bytes).sum();
     assert_eq!(GOLDEN[40..44], (raw_bytes as u32).to_le_bytes());
     assert_eq!(GOLDEN[44..48], ((GOLDEN.len() - HEADER_BYTES) as u32).to_le_bytes());
+}
+
+#[test]
+fn a_chunk_of_plain_records_still_reads() {
+    assert_eq!(&GOLDEN_PLAIN[..8], b"MCHK\x01\0\x01\0");
+    assert_eq!(Chunk::parse(GOLDEN_PLAIN.to_vec()).unwrap().records().unwrap(), golden_records());
 }
 
 #[test]
@@ -82,7 +89,8 @@ fn a_header_that_lies_about_its_records_is_refused() {
     assert!(matches!(forged(|h| h.last_seq = 9), Err(LogError::Contents { .. })));
     assert!(matches!(forged(|h| h.records = 0), Err(LogError::Empty { chunk: 3 })));
     assert!(matches!(forged(|h| h.raw_bytes += 8), Err(LogError::Unpack { .. })));
-    assert!(matches!(forged(|h| h.raw_bytes -= 8), Err(LogError::Unpack { .. })));
+    assert!(matches!(forged(|h| h.raw_bytes -= 8), Err(LogError::Compact { source: CompactError::Size { .. }, .. })));
+    assert!(matches!(forged(|h| h.raw_bytes = 0), Err(LogError::Unpack { .. })));
     assert!(matches!(forged(|h| h.codec = 0), Err(LogError::Codec { codec: 0, .. })));
 }
 
@@ -137,9 +145,9 @@ proptest! {
     }
 
     #[test]
-    fn no_body_makes_the_unpacking_panic(body: Vec<u8>, raw_bytes in 0u32..1 << 16, records in 1u64..9) {
+    fn no_body_makes_the_unpacking_panic(body: Vec<u8>, codec in 1u16..3, raw_bytes in 0u32..1 << 16, records in 1u64..9) {
         let mut head = ChunkHeader {
-            magic: MAGIC, version: VERSION, codec: 1, records, raw_bytes,
+            magic: MAGIC, version: VERSION, codec, records, raw_bytes,
             stored_bytes: body.len() as u32, body_sum: sum(&body), ..ChunkHeader::default()
         };
         head.head_sum = sum(&bytemuck::bytes_of(&head)[..SUMMED_BYTES]);
@@ -153,42 +161,4 @@ fn a_record_that_the_ring_alone_holds_is_refused() {
     let mut piece = golden_records().remove(0);
     piece.head.kind = Kind::Piece as u8;
     assert!(matches!(Chunk::encode(0, &[piece]), Err(LogError::Piece { seq: 0 })));
-}
-
-/// Prints what the levels and windows of zstd give. Not a promise, so not run by itself.
-#[test]
-#[ignore = "a measurement"]
-fn levels() {
-    let records = Synthetic::new(7).requests(200_000);
-    let mut raw = Vec::new();
-    records.iter().for_each(|record| record.write_to(&mut raw));
-    for chunk_bytes in [64 << 10, 1 << 20, 4 << 20] {
-        for level in [1, 3, 6, 9] {
-            let mut packer = zstd::bulk::Compressor::new(level).unwrap();
-            let before = Instant::now();
-            let packed: Vec<_> = raw.chunks(chunk_bytes).map(|part| packer.compress(part).unwrap()).collect();
-            let pack = before.elapsed().as_secs_f64();
-            let before = Instant::now();
-            packed.iter().for_each(|part| drop(zstd::bulk::decompress(part, chunk_bytes).unwrap()));
-            let unpack = before.elapsed().as_secs_f64();
-            let stored: usize = packed.iter().map(Vec::len).sum();
-            let mb = raw.len() as f64 / 1e6;
-            println!(
-                "chunk {:4} KiB level {level}: {:.2} times smaller, {:.1} B/record, {:.0} MB/s in, {:.0} MB/s out",
-                chunk_bytes >> 10,
-                raw.len() as f64 / stored as f64,
-                stored as f64 / records.len() as f64,
-                mb / pack,
-                mb / unpack
-            );
-        }
-        // One frame over all chunks, flushed at each: what chunks that lean on the ones before them would give.
-        let mut stream = zstd::stream::Encoder::new(Vec::new(), 3).unwrap();
-        raw.chunks(chunk_bytes).for_each(|part| {
-            std::io::Write::write_all(&mut stream, part).unwrap();
-            std::io::Write::flush(&mut stream).unwrap();
-        });
-        let stored = stream.finish().unwrap().len();
-        println!("chunk {:4} KiB level 3, one window: {:.2} times smaller", chunk_bytes >> 10, raw.len() as f64 / stored as f64);
-    }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use super::compact::CompactError;
 use crate::record::RecordError;
 
 /// The part of a log that an error is about.
@@ -62,6 +63,8 @@ pub enum LogError {
     Empty { chunk: u64 },
     #[error("bad record in chunk {chunk}")]
     Record { chunk: u64, source: RecordError },
+    #[error("bad encoding in chunk {chunk}")]
+    Compact { chunk: u64, source: CompactError },
     #[error("record {found} stands where record {expected} belongs")]
     Order { expected: u64, found: u64 },
     #[error("image record {seq} of task {tid} does not stand behind its exec")]

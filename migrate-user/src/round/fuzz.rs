@@ -4,7 +4,7 @@ use migrate_common::record::VERSION;
 
 use super::chain::sum;
 use super::codec::Packer;
-use super::{Chunk, ChunkHeader, Codec, LogReader, chunk};
+use super::{Chunk, ChunkHeader, Codec, LogReader, chunk, compact};
 use crate::record::Record;
 
 /// A record that parses is the bytes that it was parsed from.
@@ -28,21 +28,46 @@ pub fn chunk_decode(bytes: &[u8]) {
     }
 }
 
+/// An encoding that decodes is of records that encode and decode to themselves, within the limit.
+pub fn compact_decode(bytes: &[u8]) {
+    const LIMIT: usize = 1 << 20;
+    let Ok(records) = compact::decode(bytes, LIMIT) else { return };
+    assert!(records.iter().map(Record::len_bytes).sum::<usize>() <= LIMIT);
+    let mut encoder = compact::Encoder::new();
+    let mut plain = Vec::new();
+    for record in &records {
+        encoder.push(record.as_ref());
+        plain.clear();
+        record.write_to(&mut plain);
+        assert_eq!(Record::parse(&plain), Ok((record.clone(), plain.len())), "a record decodes that is none");
+    }
+    assert_eq!(encoder.records(), records.len() as u64);
+    let bytes = encoder.encoded_bytes();
+    let encoded = encoder.take();
+    assert!(encoded.len() >= bytes && encoded.len() <= compact::max_bytes(LIMIT));
+    assert_eq!(compact::decode(&encoded, LIMIT), Ok(records), "records do not survive being encoded");
+}
+
 /// Past the checksums, which no fuzzer guesses: a chunk with true sums whose header and body are `bytes`. The first byte says
-/// whether they are the body's packed or unpacked form.
+/// the codec, and whether they are the body's packed or unpacked form.
 fn forged(bytes: &[u8]) -> Option<Chunk> {
     let (form, rest) = bytes.split_first()?;
-    let (numbers, body) = rest.split_first_chunk::<5>()?;
-    let body = if form & 1 == 0 { Packer::new().ok()?.pack(body).ok()? } else { body.to_vec() };
+    let (numbers, body) = rest.split_first_chunk::<6>()?;
+    let codec = if form & 2 == 0 { Codec::Compact } else { Codec::Plain };
+    let body = match (form & 1, codec) {
+        (0, Codec::Compact) => Packer::new().ok()?.pack(body).ok()?,
+        (0, Codec::Plain) => zstd::bulk::compress(body, 1).ok()?,
+        _ => body.to_vec(),
+    };
     let mut head = ChunkHeader {
         magic: chunk::MAGIC,
         version: VERSION,
-        codec: Codec::default() as u16,
+        codec: codec as u16,
         n: numbers[0].into(),
         first_seq: numbers[1].into(),
         last_seq: numbers[2].into(),
         records: numbers[3].into(),
-        raw_bytes: if form & 1 == 0 { (rest.len() - 5) as u32 } else { u32::from(numbers[4]) * 8 },
+        raw_bytes: u32::from(u16::from_le_bytes([numbers[4], numbers[5]])) * 8,
         stored_bytes: body.len() as u32,
         body_sum: sum(&body),
         head_sum: [0; 16],
@@ -53,6 +78,7 @@ fn forged(bytes: &[u8]) -> Option<Chunk> {
 
 fn unpacked(chunk: &Chunk) {
     let Ok(mut records) = chunk.records() else { return };
+    assert!(chunk.header().codec == Codec::Plain as u16 || records.iter().all(|r| (r.head.slot, r.head.host_tid) == (0, 0)));
     for record in &mut records {
         (record.head.slot, record.head.host_tid) = (0, 0);
     }
@@ -111,6 +137,11 @@ mod tests {
     }
 
     #[test]
+    fn the_corpus_of_encodings_holds() {
+        replay("compact_decode", compact_decode);
+    }
+
+    #[test]
     fn the_corpus_of_logs_holds() {
         replay("log_read", log_read);
     }
@@ -130,13 +161,24 @@ mod tests {
         let mut record = Vec::new();
         records[1].write_to(&mut record);
         let chunk = Chunk::encode(0, &records).unwrap().into_bytes();
-        let mut forged = vec![0, 0, 0, 12, 14, 0];
-        records.iter().for_each(|record| record.write_to(&mut forged));
+        let mut encoder = compact::Encoder::new();
+        let mut plain = Vec::new();
+        for record in &records {
+            encoder.push(record.as_ref());
+            record.write_to(&mut plain);
+        }
+        let encoded = encoder.take();
+        let [low, high] = ((plain.len() / 8) as u16).to_le_bytes();
+        let forge = |codec, body: &[u8]| [&[codec, 0, 0, 12, 14, low, high], body].concat();
+        let (forged, forged_plain) = (forge(0, &encoded), forge(2, &plain));
         unpacked(&super::forged(&forged).unwrap());
+        unpacked(&super::forged(&forged_plain).unwrap());
         let seeds = [
             ("record_parse", "", record),
             ("chunk_decode", "", chunk),
             ("chunk_decode", "-forged", forged),
+            ("chunk_decode", "-plain", forged_plain),
+            ("compact_decode", "", encoded),
             ("log_read", "", log),
         ];
         for (target, suffix, bytes) in seeds {

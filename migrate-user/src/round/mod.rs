@@ -11,7 +11,8 @@
 
 mod chain;
 pub mod chunk;
-mod codec;
+pub mod codec;
+pub mod compact;
 mod error;
 #[cfg(any(test, feature = "model"))]
 pub mod fuzz;
@@ -27,7 +28,8 @@ mod writer;
 
 pub use chain::Chain;
 pub use chunk::{Chunk, ChunkBuilder, ChunkHeader};
-pub use codec::Codec;
+pub use codec::{Codec, Packer};
+pub use compact::Encoder;
 pub use error::{LogError, Part};
 pub use meta::{Cpu, End, Ending, LogMeta, Output};
 pub use order::Order;

@@ -26,7 +26,7 @@ use super::error::{LogError, Part};
 use super::meta::{Ending, LogMeta};
 use super::reader::LogReader;
 use super::writer;
-use crate::record::Record;
+use crate::record::RecordRef;
 
 /// How large a spool may become unless the agent is told otherwise.
 pub const DEFAULT_LIMIT_BYTES: u64 = 8 << 30;
@@ -137,7 +137,7 @@ impl Spool {
     ///
     /// # Errors
     /// As [`ChunkBuilder::push`]: the record does not follow the one before. End the log with [`Self::finish`] then.
-    pub fn push(&mut self, record: &Record) -> Result<(), LogError> {
+    pub fn push<'a>(&mut self, record: impl Into<RecordRef<'a>>) -> Result<(), LogError> {
         if self.stop.is_some() {
             return Ok(());
         }

@@ -1,5 +1,6 @@
 use super::super::synthetic::Synthetic;
 use super::*;
+use crate::record::Record;
 
 const GAP: &str = "the agent died";
 

@@ -8,7 +8,7 @@ use super::error::{LogError, Part};
 use super::log::{FileHeader, Footer};
 use super::meta::{Ending, LogMeta};
 use super::policy::CHUNK_BYTES;
-use crate::record::Record;
+use crate::record::RecordRef;
 
 /// Writes header, chunks and footer to `W`. A writer that is dropped leaves a log without footer, which reads as cut short.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl<W: Write> LogWriter<W> {
     ///
     /// # Errors
     /// As [`ChunkBuilder::push`], or [`LogError::Io`].
-    pub fn push(&mut self, record: &Record) -> Result<(), LogError> {
+    pub fn push<'a>(&mut self, record: impl Into<RecordRef<'a>>) -> Result<(), LogError> {
         self.builder.push(record)?;
         if self.builder.raw_bytes() < CHUNK_BYTES {
             return Ok(());
