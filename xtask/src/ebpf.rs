@@ -17,7 +17,7 @@ use crate::paths;
 /// The target of the programs: little-endian BPF.
 const TARGET: &str = "bpfel-unknown-none";
 /// The crate's binaries, and the object's name of each.
-const OBJECTS: [&str; 2] = ["migrate-ebpf", "migrate-mute"];
+const OBJECTS: [&str; 3] = ["migrate-ebpf", "migrate-mute", "migrate-bare"];
 /// What the objects are made of.
 const SOURCES: [&str; 5] =
     ["migrate-ebpf/Cargo.toml", "migrate-ebpf/src", "migrate-common/Cargo.toml", "migrate-common/src", "Cargo.toml"];
