@@ -25,6 +25,11 @@ pub fn binary(root: &Path, name: &str) -> PathBuf {
     paths::target(root).join("debug").join(name)
 }
 
+/// Where the program that [`all`] builds with optimisations is.
+pub fn release_binary(root: &Path, name: &str) -> PathBuf {
+    paths::target(root).join("release").join(name)
+}
+
 /// The target of programs that are linked statically: named, so that its flags do not apply to build scripts and macros.
 const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
 

@@ -1,5 +1,6 @@
 //! The project's front door: `cargo xtask --help`.
 
+mod bench;
 mod build;
 mod demo;
 mod ebpf;
@@ -34,6 +35,8 @@ enum Task {
     Demo(demo::DemoArgs),
     /// Runs every test, whole migrations included
     Test(test::TestArgs),
+    /// Measures what recording costs and how large the log is
+    Bench(bench::BenchArgs),
     /// Two hosts on this machine, each with its own Docker and agent, and a client
     Lab(lab::LabArgs),
 }
@@ -80,6 +83,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         }
         Task::Demo(args) => return demo::run(&root, &args),
         Task::Test(args) => return test::run(&root, args),
+        Task::Bench(args) => return bench::run(&root, &args),
         Task::Lab(args) => return lab::run(&root, args),
     }
     Ok(ExitCode::SUCCESS)

@@ -61,6 +61,11 @@ pub fn run(root: &Path, options: Options) -> Result<()> {
     report(&steps, options)
 }
 
+/// Installs what only the benchmarks need.
+pub fn bench() -> Result<()> {
+    report(&[packages::step("bench", packages::BENCH, false)?], Options { quiet: true, ..Options::default() })
+}
+
 fn report(steps: &[Step], options: Options) -> Result<()> {
     let count = |state| steps.iter().filter(|step| step.state == state).count();
     let (missing, changed) = (count(State::Missing), count(State::Installed));

@@ -29,6 +29,9 @@ pub const BASE: &[&str] = &[
     "busybox-static",
 ];
 
+/// Needed for `cargo xtask bench` alone: the load generators, and what recordings are compared with.
+pub const BENCH: &[&str] = &["wrk", "redis-tools", "strace", "tcpdump"];
+
 /// Needed to compile eBPF programs where rustup has no nightly with rust-src.
 pub const BPF_COMPILER: &[&str] = &["rustc-web", "rust-web-src"];
 

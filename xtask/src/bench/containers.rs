@@ -1,0 +1,152 @@
+//! The container that is measured: on the lab's first host, recorded or not, and made anew for each run.
+
+use std::{fs, path::PathBuf, process::Command, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use migrate_tests::{
+    images::Store,
+    lab::{self, Host, Lab},
+};
+use serde_json::Value;
+
+use super::{cpu, pairs::Mode, workloads::Workload};
+
+/// The host whose Docker and agent are used.
+const HOST: &str = "h1";
+const NAME: &str = "bench";
+/// Outside the ranges from which Docker takes addresses by itself.
+pub const ADDRESS: &str = "10.77.0.50";
+/// Seconds of work, as the shell of a batch workload sees it.
+const AMOUNT: &str = "AMOUNT";
+/// With threads a container cannot be moved; what recording costs it is measured all the same.
+const AGENT_ENVIRONMENT: &[(&str, &str)] = &[("MIGRATE_KEEP_RECORDING", "true")];
+/// A record is in the agent's totals after this time: the agent closes a chunk when it is a second old.
+pub const SETTLE: Duration = Duration::from_millis(1400);
+
+/// Where containers are started.
+#[derive(Debug)]
+pub struct Stage {
+    pub lab: Lab,
+    store: Store,
+}
+
+/// A running container. Removed by [`Stage::clear`].
+#[derive(Debug)]
+pub struct Container {
+    pub mode: Mode,
+    /// Its first process.
+    pub pid: i32,
+    /// Its control group, in the version 2 tree.
+    pub cgroup: PathBuf,
+}
+
+/// What the agent says of the recording.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Log {
+    pub records: u64,
+    pub raw_bytes: u64,
+    /// Where the agent tells it.
+    pub encoded_bytes: Option<u64>,
+    pub stored_bytes: u64,
+}
+
+impl Stage {
+    pub fn new(lab: Lab, store: Store) -> Result<Self> {
+        let mut stage = Self { lab, store };
+        stage.lab.with_host("h2", Host::stop_agent)?;
+        stage.clear()?;
+        Ok(stage)
+    }
+
+    pub fn host(&self) -> Result<Host> {
+        Ok(self.lab.host(HOST)?)
+    }
+
+    /// Removes the container and ends the agent: its programs see every system call of the machine, whoever makes it.
+    pub fn clear(&mut self) -> Result<()> {
+        let host = self.host()?;
+        if !host.docker_output(["ps", "--all", "--quiet", "--filter", &format!("name=^{NAME}$")])?.is_empty() {
+            host.docker_output(["rm", "--force", "--volumes", NAME])?;
+        }
+        Ok(self.lab.with_host(HOST, Host::stop_agent)?)
+    }
+
+    /// Starts the workload's container, in place of the one before.
+    pub fn start(&mut self, workload: &Workload, mode: Mode, amount: u32) -> Result<Container> {
+        self.clear()?;
+        self.lab.set_rate(workload.rate)?;
+        let host = self.host()?;
+        self.store.load(&host, workload.image)?;
+        let runtime = match mode {
+            Mode::Recorded => {
+                self.lab.with_host(HOST, |host| host.start_agent(AGENT_ENVIRONMENT))?;
+                "--runtime=migrate"
+            }
+            Mode::Plain => "--runtime=runc",
+        };
+        let (network, amount) = (format!("--network={}", lab::NETWORK), format!("--env={AMOUNT}={amount}"));
+        let run = ["run", "--detach", runtime, &network, "--ip", ADDRESS, &amount, "--name", NAME, workload.image.tag()];
+        let id = host.docker_output(run.into_iter().chain(workload.command.iter().copied()))?;
+        // The container of the run before had the same address.
+        lab::run_output(self.lab.client("ip")?.args(["neigh", "flush", "all"]))?;
+        let pid = host.docker_output(["inspect", "--format", "{{.State.Pid}}", &id])?;
+        let pid = pid.parse().ok().filter(|pid| *pid > 0);
+        let pid = pid.with_context(|| format!("the container of {} ended at once: {}", workload.name, self.said()))?;
+        Ok(Container { mode, pid, cgroup: cpu::cgroup(pid)? })
+    }
+
+    /// What the container printed last.
+    pub fn said(&self) -> String {
+        let text = self.host().ok().and_then(|host| {
+            let ended = lab::run_to_end(host.docker().args(["logs", "--tail=5", NAME]), Duration::from_secs(10)).ok()?;
+            Some([ended.stdout, ended.stderr].concat())
+        });
+        String::from_utf8_lossy(&text.unwrap_or_default()).trim().to_owned()
+    }
+
+    /// The command that follows the container's output, each line with its time.
+    pub fn follow(&self) -> Result<Command> {
+        let mut command = self.host()?.docker();
+        command.args(["logs", "--follow", "--timestamps", NAME]);
+        Ok(command)
+    }
+
+    /// The recording as it stands. Fails when the container is not recorded: there is nothing to measure then.
+    pub fn log(&self) -> Result<Log> {
+        let mut command = self.host()?.migrate()?;
+        let list: Vec<Value> = serde_json::from_str(&lab::run_output(command.args(["ps", "--json"]))?)?;
+        let entry = list.iter().find(|entry| entry["name"].as_str().is_some_and(|name| name.trim_start_matches('/') == NAME));
+        let Some(entry) = entry else { bail!("the agent does not know the container") };
+        let number = |field: &str| entry[field].as_u64();
+        let records = number("records").unwrap_or(0);
+        let (raw_bytes, stored_bytes) = (number("log_bytes").unwrap_or(0), number("spool_bytes").unwrap_or(0));
+        if let Some(why) = entry["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).find(|why| ends_log(why)) {
+            bail!("the recording has ended: {why}");
+        }
+        Ok(Log { records, raw_bytes, encoded_bytes: number("encoded_bytes"), stored_bytes })
+    }
+
+    /// Records that the agent knows to be lost.
+    pub fn lost(&self) -> Result<u64> {
+        let mut command = self.host()?.migrate()?;
+        let status: Value = serde_json::from_str(&lab::run_output(command.args(["status", "--json"]))?)?;
+        Ok(status["lost_records"].as_u64().unwrap_or(0))
+    }
+
+    /// The agent's process.
+    pub fn agent(&self) -> Result<i32> {
+        Ok(self.host()?.state.agent.context("the agent does not run")?.pid)
+    }
+
+    /// The processes of a container.
+    pub fn processes(container: &Container) -> Result<Vec<i32>> {
+        let path = container.cgroup.join("cgroup.procs");
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+    }
+}
+
+/// Reasons with which an agent that keeps recording nevertheless stops.
+fn ends_log(why: &str) -> bool {
+    why.starts_with("its log")
+}

@@ -1,0 +1,123 @@
+//! `cargo xtask bench record`: throughput of containers that are recorded, beside the same ones that are not.
+
+use std::{path::Path, process::ExitCode};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use migrate_tests::lab::{self, Lab, UNLIMITED};
+use serde_json::json;
+
+use super::{
+    Common, account,
+    containers::Stage,
+    event,
+    load::{self, Done},
+    pairs::{self, Mode},
+    report::Row,
+    workloads::{WORKLOADS, Workload},
+};
+use crate::lab as lab_command;
+
+/// The part of the benchmark that needs no container.
+const EVENT: &str = "event";
+
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Only this workload, or `event` for the costs of a call; may be given several times
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+}
+
+impl RecordArgs {
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
+}
+
+pub fn run(root: &Path, args: &RecordArgs) -> Result<ExitCode> {
+    if let Some(unknown) =
+        args.only.iter().find(|name| *name != EVENT && WORKLOADS.iter().all(|workload| workload.name != **name))
+    {
+        let names: Vec<&str> = WORKLOADS.iter().map(|workload| workload.name).chain([EVENT]).collect();
+        bail!("no workload is called {unknown}; there are {}", names.join(", "));
+    }
+    if args.common.pairs == 0 {
+        bail!("--pairs 0 would measure nothing");
+    }
+    let migrate = args.common.prepare(root)?;
+    let chosen: Vec<&Workload> = WORKLOADS.iter().filter(|workload| args.wants(workload.name)).collect();
+    let event = if args.wants(EVENT) { Some(event::run(root, &args.common)?) } else { None };
+    if let Some(event) = &event {
+        let (ns, bare) = (&event["ns_per_event"], &event["ns_per_event_bare"]);
+        args.common
+            .say(&format!("event          {ns:.0} ns recorded, {bare:.0} ns by a program that only submits as many bytes"));
+    }
+    let mut rows = Vec::new();
+    if !chosen.is_empty() {
+        let images: Vec<_> = chosen.iter().map(|workload| workload.image).collect();
+        let store = lab_command::store(root, &images)?;
+        let dir = args.common.dir.clone().unwrap_or_else(|| lab_command::dir(root, None).with_extension("bench"));
+        let lab = Lab::up(&dir, &lab::Options { rate: UNLIMITED.to_owned(), agents: false, migrate })?;
+        let mut stage = Stage::new(lab, store)?;
+        let measured: Result<()> = chosen.iter().try_for_each(|workload| {
+            let row = measure(&mut stage, workload, args).with_context(|| format!("measuring {}", workload.name))?;
+            args.common.say(&row.to_string());
+            rows.push(row);
+            Ok(())
+        });
+        if measured.is_err() {
+            eprintln!("== the agent\n{}", stage.host()?.log_tail("agent", 20));
+        }
+        stage.clear()?;
+        if !args.common.keep_lab {
+            Lab::down(&dir)?;
+        }
+        measured?;
+    }
+    let of_event = |field: &str| event.as_ref().map_or(serde_json::Value::Null, |event| event[field].clone());
+    println!(
+        "{}",
+        json!({
+            "workloads": rows,
+            "ns_per_event": of_event("ns_per_event"),
+            "ns_per_event_bare": of_event("ns_per_event_bare"),
+            "event": event,
+        })
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(stage: &mut Stage, workload: &Workload, args: &RecordArgs) -> Result<Row> {
+    let seconds = args.common.seconds;
+    let pairs = pairs::run(args.common.pairs, |index, mode| {
+        let done = one(stage, workload, mode, seconds)?;
+        let how = if mode == Mode::Recorded { "recorded" } else { "plain" };
+        args.common.say(&format!(
+            "{:<14} pair {}: {how:<8} {:.1} {}/s",
+            workload.name,
+            index + 1,
+            done.per_s(),
+            workload.load.unit()
+        ));
+        Ok(done.per_s())
+    })?;
+    let container = stage.start(workload, Mode::Recorded, load::amount(workload.load, seconds))?;
+    let warm = load::warm_up(stage, workload)?;
+    let account = account::take(stage, workload, seconds, warm)?;
+    drop(container);
+    stage.clear()?;
+    Ok(Row::new(workload, pairs, account))
+}
+
+/// One run in a container of its own.
+fn one(stage: &mut Stage, workload: &Workload, mode: Mode, seconds: u32) -> Result<Done> {
+    let container = stage.start(workload, mode, load::amount(workload.load, seconds))?;
+    let warm = load::warm_up(stage, workload)?;
+    let done = load::measure(stage, workload, seconds, warm)?;
+    if mode == Mode::Recorded {
+        account::check(stage, &container, 0)?;
+    }
+    Ok(done)
+}
