@@ -1,0 +1,125 @@
+//! Into a call and out of it.
+
+use super::{Ptrace, RESTART_CODES, RETRIES, SYSCALL_BYTES, Stopped, set_args};
+use crate::replay::backend::{At, Backend as _, BackendError, Call, Result};
+use crate::sys::ptrace::{self, Pid, Regs, Resume, Stop};
+
+impl Ptrace {
+    /// Takes the task to the entry of the call `nr(args)`. Returns the registers that it had.
+    pub(super) fn enter(&mut self, pid: Pid, nr: i32, args: [u64; 6], doing: &'static str) -> Result<Regs> {
+        let ip = match self.at(pid) {
+            At::Call(call) => call.ip - SYSCALL_BYTES,
+            At::User => self.gadget(pid)?,
+            at => return Err(BackendError::Unexpected { pid, stop: format!("{at:?}"), doing }),
+        };
+        let task = self.task_mut(pid)?;
+        let before = task.regs;
+        task.dirty = true;
+        if task.stop == Stopped::Entry && matches!(task.at, At::Call(_)) {
+            set_args(&mut task.regs, args);
+            task.regs.orig_rax = i64::from(nr).cast_unsigned();
+            return Ok(before);
+        }
+        self.pass_exit(pid, doing)?;
+        let task = self.task_mut(pid)?;
+        task.regs.rip = ip;
+        task.regs.rax = i64::from(nr).cast_unsigned();
+        set_args(&mut task.regs, args);
+        // No restart of another call on the way out.
+        task.regs.orig_rax = u64::MAX;
+        task.dirty = true;
+        match self.resume_past_signals(pid, Resume::Syscall)? {
+            Stop::Syscall => {
+                self.task_mut(pid)?.stop = Stopped::Entry;
+                Ok(before)
+            }
+            stop => Err(self.unexpected(pid, stop, doing)),
+        }
+    }
+
+    /// From the entry of a call that is not to be made to its exit.
+    pub(super) fn pass_exit(&mut self, pid: Pid, doing: &'static str) -> Result<()> {
+        let task = self.task_mut(pid)?;
+        if task.stop == Stopped::Outside {
+            return Ok(());
+        }
+        let before = task.regs;
+        task.regs.orig_rax = u64::MAX;
+        task.dirty = true;
+        self.resume(pid, Resume::Syscall, 0)?;
+        match self.wait(pid)? {
+            Stop::Syscall => {}
+            stop => return Err(self.unexpected(pid, stop, doing)),
+        }
+        let task = self.task_mut(pid)?;
+        task.regs = before;
+        task.dirty = true;
+        task.stop = Stopped::Outside;
+        Ok(())
+    }
+
+    /// From a call's entry to its exit: what it returned.
+    pub(super) fn leave(&mut self, pid: Pid, doing: &'static str) -> Result<Regs> {
+        self.resume(pid, Resume::Syscall, 0)?;
+        match self.wait(pid)? {
+            Stop::Syscall => {
+                self.task_mut(pid)?.stop = Stopped::Outside;
+                Ok(ptrace::regs(pid)?)
+            }
+            stop => Err(self.unexpected(pid, stop, doing)),
+        }
+    }
+
+    /// Makes the call that a task stands at, again while signals keep it from beginning: a fork does not begin with a signal
+    /// pending. Returns the first stop of another kind.
+    pub(super) fn make_again(&mut self, pid: Pid, call: &Call, doing: &'static str) -> Result<Stop> {
+        for _ in 0..RETRIES {
+            let before = self.enter(pid, call.nr, call.args, doing)?;
+            self.resume(pid, Resume::Syscall, 0)?;
+            let stop = self.wait(pid)?;
+            if stop != Stop::Syscall {
+                return Ok(stop);
+            }
+            let ret = ptrace::regs(pid)?.rax.cast_signed();
+            let task = self.task_mut(pid)?;
+            task.stop = Stopped::Outside;
+            task.regs = before;
+            task.dirty = true;
+            if !RESTART_CODES.contains(&ret) {
+                return Err(BackendError::Unexpected { pid, stop: format!("the result {ret}"), doing });
+            }
+        }
+        Err(BackendError::Unexpected { pid, stop: "signals".to_owned(), doing })
+    }
+
+    /// From the stop within an exec to the exit of that call, before the new image's first instruction. Without it, the next run to
+    /// a call's entry would end here.
+    pub(super) fn leave_exec(&mut self, pid: Pid) -> Result<Regs> {
+        ptrace::resume(pid, Resume::Syscall, 0)?;
+        match self.wait(pid)? {
+            Stop::Syscall => Ok(ptrace::regs(pid)?),
+            stop => Err(self.unexpected(pid, stop, "leave an exec")),
+        }
+    }
+
+    /// A `syscall` instruction in the task's memory: the vDSO has one, hidden or not.
+    fn gadget(&mut self, pid: Pid) -> Result<u64> {
+        if let Some(found) = self.task(pid)?.gadget {
+            return Ok(found);
+        }
+        let fail = |source| BackendError::Io { what: "looking for a system call instruction", pid, source };
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).map_err(fail)?;
+        let range = maps.lines().find(|line| line.ends_with("[vdso]")).and_then(|line| {
+            let (from, to) = line.split_once(' ')?.0.split_once('-')?;
+            Some(u64::from_str_radix(from, 16).ok()?..u64::from_str_radix(to, 16).ok()?)
+        });
+        let range = range.ok_or_else(|| fail(std::io::ErrorKind::NotFound.into()))?;
+        let mut code = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
+        self.read(pid, range.start, &mut code)?;
+        let at =
+            code.windows(2).position(|pair| pair == [0x0f, 0x05]).ok_or_else(|| fail(std::io::ErrorKind::NotFound.into()))?;
+        let found = range.start + at as u64;
+        self.task_mut(pid)?.gadget = Some(found);
+        Ok(found)
+    }
+}
