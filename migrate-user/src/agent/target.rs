@@ -22,6 +22,9 @@ use tokio::net::{TcpListener, TcpStream};
 /// A source that says nothing for so long is gone: while it moves a container it seals chunks all the time.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// How long packets may take that follow a container.
+const LATE: Duration = Duration::from_secs(1);
+
 /// Serves other agents until the process ends.
 pub async fn listen(daemon: Arc<Daemon>, listener: TcpListener) {
     loop {
@@ -111,8 +114,13 @@ async fn serve(daemon: Arc<Daemon>, stream: TcpStream, peer: String) {
             if target.prepared().is_some() {
                 daemon.moves.received(matches!(outcome, Outcome::Live));
             }
-            if let Outcome::Aborted { why } = outcome {
-                tracing::info!(%why, "a migration to this host was given up");
+            match outcome {
+                Outcome::Aborted { why } => tracing::info!(%why, "a migration to this host was given up"),
+                Outcome::Live => {
+                    if let Ok(Some(Ok(Message::Late(late)))) = tokio::time::timeout(LATE, messages.recv()).await {
+                        receiving.deliver(late.packets.into_iter().map(|packet| packet.0.into()).collect());
+                    }
+                }
             }
             break;
         }

@@ -3,7 +3,7 @@
 //! To the network a mute is loss: a request that falls into it comes again when its sender's timer says so, 200 ms later or more, and a new
 //! connection after a second. But the packets do arrive at the source, they are only not let through. Caught there by a
 //! packet socket, which sits before every filter, shipped, and delivered to the replica after its release, they are as if they had
-//! been a little slow. Delivering one twice, or one that its sender repeats, is what TCP is made for.
+//! been a little slow. That goes on until the target has the address: the last ones follow when it is live. Delivering one twice, or one that its sender repeats, is what TCP is made for.
 
 use std::io;
 use std::net::IpAddr;

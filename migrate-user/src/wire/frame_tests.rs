@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::super::message::{
-    Abort, Final, Go, ImageData, ImageDone, LayerData, LayerDone, Live, MigrationId, NeedImage, Prepare, Prepared, Ready, Refuse,
-    Replayed, Round, Status, StatusIs, Verdict,
+    Abort, Final, Go, ImageData, ImageDone, Late, LayerData, LayerDone, Live, MigrationId, NeedImage, Prepare, Prepared, Ready,
+    Refuse, Replayed, Round, Status, StatusIs, Verdict,
 };
 use super::super::{Blob, Hello};
 use super::*;
@@ -29,6 +29,7 @@ fn every_kind() -> Vec<Message> {
         Abort { why }.into(),
         Status { protocol: 1, id }.into(),
         StatusIs { verdict: Verdict::Undecided }.into(),
+        Late { packets: vec![Blob(vec![9; 40]), Blob(vec![])] }.into(),
     ]
 }
 
@@ -36,8 +37,8 @@ fn every_kind() -> Vec<Message> {
 fn every_message_reads_back_and_has_its_own_number() {
     let messages = every_kind();
     let numbers: Vec<u16> = messages.iter().map(|message| message.kind() as u16).collect();
-    assert_eq!(numbers, (1..=18).collect::<Vec<_>>());
-    assert_eq!((Kind::from_u16(0), Kind::from_u16(19)), (None, None));
+    assert_eq!(numbers, (1..=19).collect::<Vec<_>>());
+    assert_eq!((Kind::from_u16(0), Kind::from_u16(20)), (None, None));
     for message in messages {
         let bytes = encode(&message).unwrap();
         assert_eq!(decode(&bytes).unwrap(), Some((message, bytes.len())));
@@ -56,6 +57,7 @@ fn frames_of_this_protocol_are_what_they_were() {
     assert_eq!(body(Round { round: 1, chunk: Blob(vec![7, 8]) }.into()), [1, 2, 7, 8]);
     assert_eq!(body(Status { protocol: 1, id: MigrationId([9; 16]) }.into()), [[1].as_slice(), &[9; 16]].concat());
     assert_eq!(body(Abort { why: "no".into() }.into()), [2, b'n', b'o']);
+    assert_eq!(body(Late { packets: vec![Blob(vec![7, 8])] }.into()), [1, 2, 7, 8]);
 }
 
 #[test]

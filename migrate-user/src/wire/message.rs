@@ -109,6 +109,9 @@ messages! {
     Status(Status) = 17, max KIB;
     /// Target: the answer.
     StatusIs(StatusIs) = 18, max KIB;
+    /// Source, after `Live` came: packets that reached it since its capture. Outside of the state machines: it may be missing, and
+    /// nobody answers it.
+    Late(Late) = 19, max 64 * MIB;
 }
 
 fn decode<'a, T: Deserialize<'a>>(kind: Kind, bytes: &'a [u8]) -> Result<T, WireError> {
@@ -216,6 +219,12 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusIs {
     pub verdict: Verdict,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Late {
+    /// Whole IP packets in order of arrival.
+    pub packets: Vec<Blob>,
 }
 
 /// What a target says about a migration.

@@ -11,10 +11,10 @@ use crate::agent::target::back_off;
 use crate::golive::{self, CaptureError};
 use crate::probe::mute::{Mute, MuteMode};
 use crate::sys::neighbours;
-use crate::wire::Message;
 use crate::wire::durable::Side;
-use crate::wire::message::{DATA_BYTES, ImageData, LayerData};
+use crate::wire::message::{DATA_BYTES, ImageData, Late, LayerData};
 use crate::wire::source::{Action, Output};
+use crate::wire::{Blob, Message};
 use futures_util::StreamExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -128,17 +128,36 @@ impl Sending<'_> {
             };
             snapshot.signals = recording.pending_signals().ok_or("the signals that wait could not be read")?;
             let mut caught = Vec::new();
-            if let Some(mut stragglers) = stragglers {
+            let mut stragglers = stragglers;
+            if let Some(stragglers) = &mut stragglers {
                 let namespace = std::fs::File::open(format!("/proc/{}/ns/net", recording.init)).map_err(text)?;
                 snapshot.neighbours = neighbours::known(&namespace, DEVICE).map_err(text)?;
                 // Those that are lost are sent again by their sender's timer.
                 (caught, _) = stragglers.take().map_err(text)?;
             }
-            Ok(CutOver { frozen_ns, snapshot, stragglers: caught })
+            Ok((CutOver { frozen_ns, snapshot, stragglers: caught }, stragglers))
         });
-        let cutover = captured.await.map_err(text)??;
+        let (cutover, stragglers) = captured.await.map_err(text)??;
+        // It goes on catching until the target has the address: see `forward_late`.
+        self.stragglers = stragglers;
         self.report.connections = cutover.connections();
         postcard::to_stdvec(&cutover).map_err(text)
+    }
+
+    /// What peers sent to this host between the capture and the target's announcement follows the container, so that they need not
+    /// wait for their timers. The container is live there: nothing depends on it.
+    pub(super) async fn forward_late(&mut self) {
+        let Some(mut stragglers) = self.stragglers.take() else { return };
+        let packets = match stragglers.take() {
+            Ok((caught, _)) => caught.into_iter().map(|packet| Blob(packet.0)).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "packets that came during the move could not be read");
+                Vec::new()
+            }
+        };
+        if let Err(why) = self.send(&Late { packets }.into()).await {
+            tracing::warn!(%why, "packets that came during the move could not be forwarded");
+        }
     }
 
     /// The container goes on as if nothing had been, whether or not it was frozen.

@@ -82,6 +82,9 @@ impl Sending<'_> {
                 Ok(Some(Ok(message))) => {
                     heard = Instant::now();
                     self.note(&message);
+                    if matches!(message, Message::Live(_)) {
+                        self.forward_late().await;
+                    }
                     source.handle_message(message);
                 }
                 Ok(Some(Err(why))) => {

@@ -7,7 +7,7 @@ use crate::agent::daemon::{DEVICE, Entry, has_device};
 use crate::agent::errors::{Failure, nanos, text};
 use crate::container::docker::Spec;
 use crate::container::layer;
-use crate::golive::{self, stragglers};
+use crate::golive::{self, Bytes, stragglers};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::neighbours;
 use crate::wire::Target;
@@ -172,13 +172,8 @@ impl Receiving {
                 tracing::error!(%failure, "a connection could not be let go");
             }
         }
-        if !self.stragglers.is_empty() {
-            let namespace = std::fs::File::open(format!("/proc/{pid}/ns/net")).map_err(text)?;
-            // Whatever does not arrive is sent again by its sender's timer.
-            if let Err(error) = stragglers::deliver(&namespace, &std::mem::take(&mut self.stragglers)) {
-                tracing::warn!(%error, "packets that came during the move could not be delivered");
-            }
-        }
+        let caught = std::mem::take(&mut self.stragglers);
+        self.deliver(caught);
         let connections = nanos(begun.elapsed());
         let begun = Instant::now();
         match &self.replica {
@@ -195,6 +190,17 @@ impl Receiving {
             ("connections".to_owned(), connections),
             ("tasks".to_owned(), nanos(begun.elapsed())),
         ])
+    }
+
+    /// Delivers packets that came to the source. Whatever does not arrive is sent again by its sender's timer.
+    pub(super) fn deliver(&self, packets: Vec<Bytes>) {
+        let Some(replica) = self.replica.as_ref().filter(|_| !packets.is_empty()) else { return };
+        let delivered = std::fs::File::open(format!("/proc/{}/ns/net", replica.init()))
+            .and_then(|namespace| stragglers::deliver(&namespace, &packets));
+        match delivered {
+            Ok(delivered) => tracing::info!(packets = packets.len(), delivered, "packets that came to the source are delivered"),
+            Err(error) => tracing::warn!(%error, "packets that came to the source could not be delivered"),
+        }
     }
 
     async fn kill(&mut self) -> Result<(), Failure> {

@@ -151,7 +151,7 @@ fn a_target_that_lost_its_state_leaves_the_source_in_doubt_until_an_operator_dec
             source.done(source::Output::None);
             assert!(matches!(source.poll_action(), Some(source::Action::Send(Message::Status(_)))));
             source.done(source::Output::None);
-            source.handle_message(target::answer_unknown(1));
+            source.handle_message(target::answer_unknown(super::super::hello::PROTOCOL));
             assert!(source.is_forgotten());
             assert_eq!(source.outcome(), None);
         }
