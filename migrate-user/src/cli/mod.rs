@@ -10,6 +10,7 @@ mod log;
 mod man;
 mod moving;
 mod ps;
+mod rates;
 mod record;
 mod replay;
 mod resolve;
@@ -61,6 +62,7 @@ pub(crate) struct Global {
 enum Command {
     Doctor(doctor::Doctor),
     Ps(ps::Ps),
+    Rates(Box<rates::Rates>),
     Move(moving::Move),
     Record(record::Record),
     Replay(replay::Replay),
@@ -127,6 +129,7 @@ pub fn main() -> ExitCode {
     let done = match command {
         Command::Doctor(args) => args.run(&global),
         Command::Ps(args) => args.run(&global),
+        Command::Rates(args) => args.run(&global),
         Command::Move(args) => args.run(&global),
         Command::Record(args) => args.run(&global),
         Command::Replay(args) => args.run(&global),

@@ -1,0 +1,281 @@
+//! A measurement that runs: programs attached, ring drained, containers watched.
+//!
+//! ```text
+//!  Recorder (a ring of its own) -> Drain -> Meter: orders, encodes, compresses, drops
+//!        | counters, tallies, costs                  | amounts by group and call
+//!        `------------------- Session::sample <------'
+//! ```
+//!
+//! Nothing of the containers is changed: the programs watch tracepoints of the whole host and look for their cgroups' ids.
+//! When the session is dropped, or its process dies however, the kernel detaches the programs and frees the maps, for nothing
+//! of them is pinned.
+
+use super::meter::Meter;
+use super::sample::{Amounts, Lost, Mode, ProgramCost, RecorderCost, Ring, Sample, Target};
+use super::targets::Found;
+use super::{RatesError, blind_spots, tally};
+use crate::probe::{Options, Recorder};
+use crate::ring::{Drain, DrainOptions};
+use crate::sys::cgroup::Cgroup;
+use migrate_common::maps::Counters;
+use migrate_common::syscalls::GroupSet;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// What is measured, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub mode: Mode,
+    pub groups: GroupSet,
+    /// A power of two of at least a page.
+    pub ring_bytes: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { mode: Mode::Capture, groups: GroupSet::ALL, ring_bytes: 64 << 20 }
+    }
+}
+
+/// A measurement. Dropping it detaches everything.
+#[derive(Debug)]
+pub struct Session {
+    settings: Settings,
+    recorder: Arc<Recorder>,
+    /// None where nothing is captured. Its sinks feed `meter`, so it is dropped first.
+    drain: Option<Drain>,
+    meter: Option<Meter>,
+    containers: Vec<Watched>,
+    started: Instant,
+    before: Shared,
+}
+
+/// A container that is measured.
+#[derive(Debug)]
+struct Watched {
+    target: Target,
+    cgroup: Cgroup,
+    slot: u32,
+    /// Ids of its cgroup and of those below that the programs know.
+    cgroups: HashSet<u64>,
+    blind_spots: Vec<String>,
+    before: Before,
+    since: Instant,
+}
+
+/// What a container's counters were at the last sample.
+#[derive(Debug, Default)]
+struct Before {
+    counters: Counters,
+    unexplained: u64,
+}
+
+/// What all containers share, at the last sample.
+#[derive(Debug, Default)]
+struct Shared {
+    missed_runs: u64,
+    cpu: Duration,
+    costs: HashMap<&'static str, (u64, u64)>,
+}
+
+impl Session {
+    /// Loads the programs, attaches them and begins to watch the containers.
+    ///
+    /// # Errors
+    /// Without root or eBPF, and as [`RatesError`] says. Nothing is left attached then.
+    pub fn attach(found: Vec<Found>, settings: Settings) -> Result<Self, RatesError> {
+        let recorder = Arc::new(Recorder::load(Options { ring_bytes: settings.ring_bytes, from_now: true })?);
+        let (drain, meter) = match settings.mode {
+            Mode::Capture => {
+                let counters = Arc::clone(&recorder);
+                let ring = recorder.take_ring().ok_or(RatesError::Ended)?;
+                let read = Box::new(move |slot| counters.counters(slot));
+                // How full it gets is a number that is shown; a measurement holds nobody.
+                let drain = Drain::start(ring, read, Box::new(|_| {}), DrainOptions::default())?;
+                (Some(drain), Some(Meter::start()?))
+            }
+            Mode::Count => (None, None),
+        };
+        let mut session = Self {
+            settings,
+            recorder,
+            drain,
+            meter,
+            containers: Vec::new(),
+            started: Instant::now(),
+            before: Shared { cpu: cpu_time(), ..Shared::default() },
+        };
+        for found in found {
+            session.watch(found)?;
+        }
+        session.started = Instant::now();
+        Ok(session)
+    }
+
+    /// Whether some container still has a task.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.containers.iter().any(|watched| watched.cgroup.populated().unwrap_or(false))
+    }
+
+    /// One sample a container, of the time since the last call or the attach.
+    ///
+    /// # Errors
+    /// [`RatesError::Ring`], [`RatesError::Probe`], [`RatesError::Pack`], [`RatesError::Ended`].
+    pub fn sample(&mut self) -> Result<Vec<Sample>, RatesError> {
+        let mut samples = Vec::new();
+        for n in 0..self.containers.len() {
+            samples.push(self.sample_container(n)?);
+        }
+        let (recorder, missed_runs) = self.shared()?;
+        for sample in &mut samples {
+            sample.recorder = recorder.clone();
+            sample.lost.missed_runs = missed_runs;
+        }
+        Ok(samples)
+    }
+
+    fn watch(&mut self, found: Found) -> Result<(), RatesError> {
+        let Found { target, cgroup } = found;
+        let cgroups = below(cgroup.path());
+        let ids: Vec<u64> = cgroups.iter().filter_map(|cgroup| cgroup.id().ok()).collect();
+        let blind_spots = blind_spots::of(&cgroups);
+        let slot = self.recorder.add(cgroup.id()?)?;
+        if let (Some(drain), Some(meter)) = (&self.drain, &self.meter) {
+            drain.add_sink(slot, meter.sink(slot))?;
+        }
+        let since = Instant::now();
+        let cgroups = ids.into_iter().collect();
+        self.containers.push(Watched { target, cgroup, slot, cgroups, blind_spots, before: Before::default(), since });
+        Ok(())
+    }
+
+    fn sample_container(&mut self, n: usize) -> Result<Sample, RatesError> {
+        let Self { settings, recorder, drain, meter, containers, started, .. } = self;
+        let watched = &mut containers[n];
+        let (groups, missing) = match (drain, meter) {
+            (Some(drain), Some(meter)) => {
+                drain.flush(watched.slot)?;
+                let cut = meter.cut(watched.slot, settings.groups)?;
+                (cut.groups, cut.missing)
+            }
+            _ => (tally::of_counts(std::iter::empty(), settings.groups), 0),
+        };
+        let now = Instant::now();
+        let mut total = Amounts::default();
+        groups.iter().for_each(|group| total += group.amounts);
+        Ok(Sample {
+            container: watched.target.clone(),
+            at_unix_ms: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| millis(since)),
+            elapsed_ns: nanos(now - *started),
+            interval_ns: nanos(now - std::mem::replace(&mut watched.since, now)),
+            mode: settings.mode,
+            total,
+            groups,
+            lost: watched.before.lost(recorder.counters(watched.slot)?, missing),
+            blind_spots: watched.blind_spots.clone(),
+            ..Sample::default()
+        })
+    }
+
+    /// The recorder's cost and the runs that were missed since the last call.
+    fn shared(&mut self) -> Result<(RecorderCost, u64), RatesError> {
+        let cpu = cpu_time();
+        let missed_runs = self.recorder.missed_runs()?;
+        let before = std::mem::replace(&mut self.before, Shared { missed_runs, cpu, costs: HashMap::new() });
+        let high_water_bytes = self.drain.as_ref().map_or(0, |drain| drain.stats().most_waiting_bytes);
+        let bytes = if self.drain.is_some() { self.settings.ring_bytes.into() } else { 0 };
+        let programs: Vec<ProgramCost> = Vec::new();
+        let cost = RecorderCost {
+            programs,
+            ring: Ring { bytes, high_water_bytes },
+            agent_cpu_ns: nanos(cpu.saturating_sub(before.cpu)),
+            cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+        };
+        Ok((cost, missed_runs.saturating_sub(before.missed_runs)))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        for watched in &self.containers {
+            // The programs go away with the recorder in any case.
+            drop(self.recorder.remove(watched.slot));
+        }
+        // The drain's sinks hold ends of the meter's queue: the meter ends when both are gone.
+        self.drain = None;
+        self.meter = None;
+    }
+}
+
+impl Before {
+    /// What was lost since the last call. Records that are missing although no counter says why are lost too.
+    fn lost(&mut self, now: Counters, missing: u64) -> Lost {
+        let unexplained = missing.saturating_sub(now.ring_full + now.too_large);
+        let before = std::mem::replace(self, Self { counters: now, unexplained });
+        Lost {
+            ring_full: now.ring_full.saturating_sub(before.counters.ring_full),
+            too_large: now.too_large.saturating_sub(before.counters.too_large),
+            faults: now.faults.saturating_sub(before.counters.faults),
+            missed_runs: 0,
+            unexplained: unexplained.saturating_sub(before.unexplained),
+        }
+    }
+}
+
+/// A cgroup and all below it.
+fn below(path: &Path) -> Vec<Cgroup> {
+    let mut found = vec![Cgroup::at(path)];
+    let mut next = 0;
+    while next < found.len() {
+        let inner = std::fs::read_dir(found[next].path()).into_iter().flatten().flatten();
+        let directories = inner.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let inner: Vec<PathBuf> = directories.map(|entry| entry.path()).collect();
+        found.extend(inner.into_iter().map(Cgroup::at));
+        next += 1;
+    }
+    found
+}
+
+/// CPU time of this process.
+fn cpu_time() -> Duration {
+    let clock = nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID;
+    nix::time::clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_those_since_the_sample_before_and_each_has_one_cause() {
+        let mut before = Before::default();
+        let counters = |ring_full, too_large| Counters { ring_full, too_large, ..Counters::default() };
+        let lost = before.lost(counters(2, 1), 5);
+        assert_eq!(lost, Lost { ring_full: 2, too_large: 1, unexplained: 2, ..Lost::default() });
+        assert_eq!(before.lost(counters(2, 1), 5), Lost::default());
+        assert_eq!(before.lost(counters(4, 1), 7), Lost { ring_full: 2, ..Lost::default() });
+    }
+
+    #[test]
+    fn every_cgroup_below_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        std::fs::create_dir_all(dir.path().join("c")).unwrap();
+        std::fs::write(dir.path().join("cgroup.procs"), "").unwrap();
+        let mut found: Vec<_> =
+            below(dir.path()).iter().map(|cgroup| cgroup.path().strip_prefix(dir.path()).unwrap().to_owned()).collect();
+        found.sort();
+        assert_eq!(found, ["", "a", "a/b", "c"].map(PathBuf::from));
+    }
+}
