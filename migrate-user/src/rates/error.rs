@@ -30,6 +30,8 @@ pub enum RatesError {
     Probe(#[from] ProbeError),
     #[error(transparent)]
     Ring(#[from] RingError),
+    #[error("the recorder gave slot {slot} where {expected} was next")]
+    Slot { slot: u32, expected: u32 },
     #[error("a chunk cannot be packed")]
     Pack(#[from] LogError),
     #[error("{what}")]

@@ -129,6 +129,7 @@ impl Session {
         for n in 0..self.containers.len() {
             samples.push(self.sample_container(n)?);
         }
+        self.forget_gone();
         let (recorder, missed_runs) = self.shared()?;
         for sample in &mut samples {
             sample.recorder = recorder.clone();
@@ -142,11 +143,16 @@ impl Session {
         let cgroups = below(cgroup.path());
         let ids: Vec<u64> = cgroups.iter().filter_map(|cgroup| cgroup.id().ok()).collect();
         let blind_spots = blind_spots::of(&cgroups);
-        let slot = self.recorder.add(cgroup.id()?)?;
+        // The sink comes first, or the first records would find none. Slots of a recorder of one's own are given in order.
+        let expected = u32::try_from(self.containers.len()).unwrap_or(u32::MAX);
         if let (Some(drain), Some(meter)) = (&self.drain, &self.meter) {
-            drain.add_sink(slot, meter.sink(slot))?;
+            drain.add_sink(expected, meter.sink(expected))?;
         }
         let since = Instant::now();
+        let slot = self.recorder.add(cgroup.id()?)?;
+        if slot != expected {
+            return Err(RatesError::Slot { slot, expected });
+        }
         let cgroups = ids.into_iter().collect();
         self.containers.push(Watched { target, cgroup, slot, cgroups, blind_spots, before: Before::default(), since });
         Ok(())
@@ -178,6 +184,20 @@ impl Session {
             blind_spots: watched.blind_spots.clone(),
             ..Sample::default()
         })
+    }
+
+    /// Gives back what is kept for containers whose cgroup is no more. Their slots stay taken, so that slots go on in order.
+    fn forget_gone(&mut self) {
+        let Self { drain, meter, containers, .. } = self;
+        containers.retain(|watched| {
+            let gone = watched.cgroup.id().is_err();
+            if let (true, Some(drain), Some(meter)) = (gone, &drain, &meter) {
+                // The drain's thread has ended only if the session is at its end.
+                drop(drain.remove_sink(watched.slot));
+                meter.forget(watched.slot);
+            }
+            !gone
+        });
     }
 
     /// The recorder's cost and the runs that were missed since the last call.

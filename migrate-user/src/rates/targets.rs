@@ -118,7 +118,8 @@ fn cgroup(path: &Path, mount: &Path) -> Result<Found, RatesError> {
     let id = id_of_directory(&directory).unwrap_or_default().to_owned();
     let cgroup = Cgroup::at(&path);
     let shown = shown(&path, mount);
-    Ok(Found { target: Target { name: shown.clone(), id, cgroup: shown }, cgroup })
+    let name = if directory.is_empty() { shown.clone() } else { directory.clone() };
+    Ok(Found { target: Target { name, id, cgroup: shown }, cgroup })
 }
 
 /// A container whose cgroup has a task.
