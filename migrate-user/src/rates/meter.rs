@@ -10,7 +10,7 @@ use super::tally::Tallies;
 use crate::record::RecordRef;
 use crate::ring::Batch;
 use crate::round::policy::CloseRule;
-use crate::round::{Packer, chunk};
+use crate::round::{Encoder, Packer, chunk};
 use migrate_common::syscalls::GroupSet;
 use std::collections::HashMap;
 use std::sync::mpsc;
@@ -162,32 +162,5 @@ impl OpenChunk {
         let stored_bytes = chunk::HEADER_BYTES + packer.pack(&encoded)?.len();
         self.tallies.sealed(stored_bytes as u64);
         Ok(())
-    }
-}
-
-/// The records' plain bytes.
-#[derive(Default)]
-struct Encoder {
-    out: Vec<u8>,
-    records: u64,
-}
-
-impl Encoder {
-    fn push(&mut self, record: RecordRef<'_>) {
-        record.write_to(&mut self.out);
-        self.records += 1;
-    }
-
-    fn encoded_bytes(&self) -> usize {
-        self.out.len()
-    }
-
-    fn records(&self) -> u64 {
-        self.records
-    }
-
-    fn take(&mut self) -> Vec<u8> {
-        self.records = 0;
-        std::mem::take(&mut self.out)
     }
 }
