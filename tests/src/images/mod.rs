@@ -30,9 +30,14 @@ pub enum Image {
     Nginx,
     /// Debian's python3 with a web application on sqlite
     Python,
+    /// Debian's redis-server
+    Redis,
+    /// make, gcc and busybox with the sources of a kernel-like build
+    Build,
 }
 
 impl Image {
+    /// Those that tests and demos need; the others are for benchmarks.
     pub const ALL: [Self; 4] = [Self::Busybox, Self::Guests, Self::Nginx, Self::Python];
 
     /// The name to give to `docker run`.
@@ -42,6 +47,8 @@ impl Image {
             Self::Guests => "lab/guests",
             Self::Nginx => "lab/nginx",
             Self::Python => "lab/python",
+            Self::Redis => "lab/redis",
+            Self::Build => "lab/build",
         }
     }
 }

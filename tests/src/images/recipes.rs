@@ -23,12 +23,21 @@ const VERSION: u32 = 1;
 const NGINX_CONF: &str = include_str!("../../workloads/nginx.conf");
 const APP: &str = include_str!("../../workloads/app.py");
 const COUNT: &str = include_str!("../../workloads/count.sh");
+/// The build: where in the image, and what.
+const BUILD: [(&str, &str); 4] = [
+    ("build/top.mk", include_str!("../../workloads/build-top.mk")),
+    ("build/folder.mk", include_str!("../../workloads/build-folder.mk")),
+    ("build/unit.c", include_str!("../../workloads/unit.c")),
+    ("build/unit.h", include_str!("../../workloads/unit.h")),
+];
+const BUILD_SCRIPT: &str = include_str!("../../workloads/build.sh");
 
 /// Names that programs look up, and the unprivileged user of Debian's web servers.
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nwww-data:x:33:\n";
 const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files\n";
 const WWW_DATA: u32 = 33;
+const REDIS: &str = "/usr/bin/redis-server";
 
 /// The libraries that nginx and the modules of python3 are linked with, found once with `ldd`; a missing one fails the check at
 /// the end of the recipe.
@@ -49,6 +58,49 @@ const PYTHON_PACKAGES: &[&str] = &[
     "python3.11-minimal",
 ];
 
+const REDIS_PACKAGES: &[&str] = &[
+    "libc6",
+    "libatomic1",
+    "libcap2",
+    "libgcc-s1",
+    "libgcrypt20",
+    "libgpg-error0",
+    "libjemalloc2",
+    "liblua5.1-0",
+    "liblz4-1",
+    "liblzf1",
+    "liblzma5",
+    "libssl3",
+    "libstdc++6",
+    "libsystemd0",
+    "libzstd1",
+    "lua-bitop",
+    "lua-cjson",
+    "redis-server",
+    "redis-tools",
+];
+/// gcc's passes are in three packages; its libraries are not needed, for nothing is linked with them.
+const BUILD_PACKAGES: &[&str] = &[
+    "busybox-static",
+    "libc6",
+    "binutils-x86-64-linux-gnu",
+    "cpp-12",
+    "gcc-12",
+    "libbinutils",
+    "libctf-nobfd0",
+    "libctf0",
+    "libgcc-s1",
+    "libgmp10",
+    "libisl23",
+    "libjansson4",
+    "libmpc3",
+    "libmpfr6",
+    "libstdc++6",
+    "libzstd1",
+    "make",
+    "zlib1g",
+];
+
 /// Parts of the packages that no program here reads.
 const UNNEEDED: &[&str] = &[
     "usr/share/doc",
@@ -59,6 +111,7 @@ const UNNEEDED: &[&str] = &[
     "usr/lib/python3.11/lib2to3",
     "usr/lib/python3.11/pydoc_data",
     "usr/lib/x86_64-linux-gnu/gconv",
+    "usr/lib/gcc/x86_64-linux-gnu/12/plugin",
 ];
 
 /// An image's ingredients.
@@ -99,6 +152,23 @@ pub(super) fn recipe(store: &Store, image: Image) -> Result<Recipe> {
             files: vec![text("app/app.py", APP)],
             finish: finish_python,
             config: config(&["/usr/bin/python3", "/app/app.py"]),
+        },
+        Image::Redis => Recipe {
+            packages: REDIS_PACKAGES,
+            files: Vec::new(),
+            finish: |rootfs| inside(rootfs, REDIS, &["--version"]),
+            // Without snapshots: a child that writes one would be measured at one time and not at another.
+            config: config(&[REDIS, "--save", "", "--appendonly", "no", "--protected-mode", "no"]),
+        },
+        Image::Build => Recipe {
+            packages: BUILD_PACKAGES,
+            files: BUILD
+                .map(|(path, content)| text(path, content))
+                .into_iter()
+                .chain([("build.sh", BUILD_SCRIPT.into(), 0o755)])
+                .collect(),
+            finish: finish_build,
+            config: config(&["/build.sh"]),
         },
     })
 }
@@ -168,6 +238,28 @@ fn finish_python(rootfs: &Path) -> Result<()> {
     // As Debian does at installation, but without times in the files, which would differ from build to build.
     inside(rootfs, python, &["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/usr/lib/python3.11"])?;
     inside(rootfs, python, &["-c", "import asyncio, ctypes, hashlib, http.cookies, json, secrets, sqlite3, ssl, uuid, zlib"])
+}
+
+fn finish_build(rootfs: &Path) -> Result<()> {
+    install_applets(rootfs)?;
+    for tool in ["ar", "as", "ld"] {
+        let link = rootfs.join("usr/bin").join(tool);
+        // Before the applet of that name, if there is one.
+        if link.symlink_metadata().is_ok() {
+            fs::remove_file(&link).map_err(file("cannot replace", &link))?;
+        }
+        symlink(format!("x86_64-linux-gnu-{tool}"), &link).map_err(file("cannot link", link))?;
+    }
+    // Link-time optimisation, which no unit asks for, is a quarter of the compiler.
+    let lto = rootfs.join("usr/lib/gcc/x86_64-linux-gnu/12/lto1");
+    fs::remove_file(&lto).map_err(file("cannot remove", lto))?;
+    let object = "/tmp/unit.o";
+    inside(rootfs, "/usr/bin/gcc-12", &["-O1", "-ffreestanding", "-c", "-o", object, "/build/unit.c"])?;
+    inside(rootfs, "/usr/bin/ld", &["-r", "-o", "/tmp/whole.o", object])?;
+    for path in [object, "/tmp/whole.o"].map(|path| rootfs.join(&path[1..])) {
+        fs::remove_file(&path).map_err(file("cannot remove", path))?;
+    }
+    inside(rootfs, "/usr/bin/make", &["--version"])
 }
 
 /// Runs a program of the image, with the image as its root.

@@ -55,7 +55,7 @@ pub fn warm_up(stage: &Stage, workload: &Workload) -> Result<Option<Done>> {
     }
     let end = Instant::now() + PATIENCE;
     loop {
-        match measure(stage, workload, WARM_UP_S, None) {
+        match answers(stage, workload.load).and_then(|()| measure(stage, workload, WARM_UP_S, None)) {
             Ok(done) => return Ok(Some(done)),
             Err(error) if Instant::now() > end => {
                 return Err(error.context(format!("{} does not answer; it says {:?}", workload.name, stage.said())));
@@ -63,6 +63,14 @@ pub fn warm_up(stage: &Stage, workload: &Workload) -> Result<Option<Done>> {
             Err(_) => thread::sleep(Duration::from_millis(50)),
         }
     }
+}
+
+/// redis-benchmark tries for ever when the port is not open yet; wrk ends with an error.
+fn answers(stage: &Stage, load: Load) -> Result<()> {
+    if matches!(load, Load::Redis { .. }) {
+        output(stage.lab.client("redis-cli")?.args(["-h", ADDRESS, "ping"]))?;
+    }
+    Ok(())
 }
 
 /// The load, for about `seconds`; `before`: what the warm-up got done.

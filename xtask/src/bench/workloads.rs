@@ -64,6 +64,17 @@ pub const WORKLOADS: &[Workload] = &[
         load: Load::Http { connections: 100 },
         goal: Some(0.99),
     },
+    redis("redis-1-client", 1, 1, None),
+    redis("redis-50-clients", 50, 1, Some(0.90)),
+    redis("redis-pipeline-16", 50, 16, None),
+    Workload {
+        name: "build",
+        image: Image::Build,
+        command: &[],
+        rate: UNLIMITED,
+        load: Load::Batch { unit: "objects", amount_per_s: 20 },
+        goal: Some(0.90),
+    },
     Workload {
         name: "cpu",
         image: Image::Busybox,
@@ -73,3 +84,7 @@ pub const WORKLOADS: &[Workload] = &[
         goal: Some(0.999),
     },
 ];
+
+const fn redis(name: &'static str, clients: u32, pipeline: u32, goal: Option<f64>) -> Workload {
+    Workload { name, image: Image::Redis, command: &[], rate: UNLIMITED, load: Load::Redis { clients, pipeline }, goal }
+}
