@@ -1,6 +1,6 @@
 //! The container that is measured: on the lab's first host, recorded or not, and made anew for each run.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use migrate_tests::{
@@ -33,7 +33,6 @@ pub struct Stage {
 /// A running container. Removed by [`Stage::clear`].
 #[derive(Debug)]
 pub struct Container {
-    pub mode: Mode,
     /// Its first process.
     pub pid: i32,
     /// Its control group, in the version 2 tree.
@@ -92,7 +91,7 @@ impl Stage {
         let pid = host.docker_output(["inspect", "--format", "{{.State.Pid}}", &id])?;
         let pid = pid.parse().ok().filter(|pid| *pid > 0);
         let pid = pid.with_context(|| format!("the container of {} ended at once: {}", workload.name, self.said()))?;
-        Ok(Container { mode, pid, cgroup: cpu::cgroup(pid)? })
+        Ok(Container { pid, cgroup: cpu::cgroup(pid)? })
     }
 
     /// What the container printed last.
@@ -136,13 +135,6 @@ impl Stage {
     /// The agent's process.
     pub fn agent(&self) -> Result<i32> {
         Ok(self.host()?.state.agent.context("the agent does not run")?.pid)
-    }
-
-    /// The processes of a container.
-    pub fn processes(container: &Container) -> Result<Vec<i32>> {
-        let path = container.cgroup.join("cgroup.procs");
-        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
     }
 }
 

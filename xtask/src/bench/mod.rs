@@ -1,11 +1,14 @@
 //! `cargo xtask bench`: what recording costs, and how large the log is. Timings, never tests.
 
 mod account;
+mod bpf;
 mod containers;
 mod cpu;
 mod event;
 mod load;
 mod pairs;
+mod peers;
+mod profile;
 mod record;
 mod report;
 mod workloads;

@@ -13,6 +13,7 @@ use super::{
     event,
     load::{self, Done},
     pairs::{self, Mode},
+    peers, profile,
     report::Row,
     workloads::{WORKLOADS, Workload},
 };
@@ -28,6 +29,12 @@ pub struct RecordArgs {
     /// Only this workload, or `event` for the costs of a call; may be given several times
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// One more recorded run of each workload that says where its CPU time went
+    #[arg(long)]
+    profile: bool,
+    /// Without strace and tcpdump of the same loads
+    #[arg(long)]
+    no_peers: bool,
 }
 
 impl RecordArgs {
@@ -48,7 +55,7 @@ pub fn run(root: &Path, args: &RecordArgs) -> Result<ExitCode> {
     }
     let migrate = args.common.prepare(root)?;
     let chosen: Vec<&Workload> = WORKLOADS.iter().filter(|workload| args.wants(workload.name)).collect();
-    let event = if args.wants(EVENT) { Some(event::run(root, &args.common)?) } else { None };
+    let mut event = if args.wants(EVENT) { Some(event::run(root, &args.common)?) } else { None };
     if let Some(event) = &event {
         let (ns, bare) = (&event["ns_per_event"], &event["ns_per_event_bare"]);
         args.common
@@ -75,6 +82,9 @@ pub fn run(root: &Path, args: &RecordArgs) -> Result<ExitCode> {
             Lab::down(&dir)?;
         }
         measured?;
+    }
+    if let Some(event) = &mut event {
+        event::judge(event);
     }
     let of_event = |field: &str| event.as_ref().map_or(serde_json::Value::Null, |event| event[field].clone());
     println!(
@@ -103,12 +113,20 @@ fn measure(stage: &mut Stage, workload: &Workload, args: &RecordArgs) -> Result<
         ));
         Ok(done.per_s())
     })?;
-    let container = stage.start(workload, Mode::Recorded, load::amount(workload.load, seconds))?;
+    stage.start(workload, Mode::Recorded, load::amount(workload.load, seconds))?;
     let warm = load::warm_up(stage, workload)?;
     let account = account::take(stage, workload, seconds, warm)?;
-    drop(container);
+    let mut row = Row::new(workload, pairs, account);
+    if args.profile {
+        let container = stage.start(workload, Mode::Recorded, load::amount(workload.load, seconds))?;
+        let warm = load::warm_up(stage, workload)?;
+        row.profile = Some(profile::take(stage, &container, workload, seconds, warm)?);
+    }
+    if !args.no_peers {
+        row.peers = peers::measure(stage, workload);
+    }
     stage.clear()?;
-    Ok(Row::new(workload, pairs, account))
+    Ok(row)
 }
 
 /// One run in a container of its own.

@@ -7,6 +7,8 @@ use serde::Serialize;
 use super::{
     account::Account,
     pairs::{Pair, Spread},
+    peers::Peers,
+    profile::Profile,
     workloads::Workload,
 };
 
@@ -29,6 +31,10 @@ pub struct Row {
     pub plain_per_s: f64,
     #[serde(flatten)]
     pub account: Account,
+    #[serde(flatten)]
+    pub peers: Peers,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
     /// All pairs, in the order in which they were run.
     pub runs: Vec<Pair>,
 }
@@ -48,6 +54,8 @@ impl Row {
             recorded_per_s: Spread::of(runs.iter().map(|pair| pair.recorded)).median,
             plain_per_s: Spread::of(runs.iter().map(|pair| pair.plain)).median,
             account,
+            peers: Peers::default(),
+            profile: None,
             runs,
         }
     }
@@ -64,7 +72,7 @@ impl fmt::Display for Row {
         let encoded = |bytes: Option<f64>| bytes.map_or_else(|| "?".to_owned(), |bytes| format!("{bytes:.1}"));
         write!(
             f,
-            "\n{:<14} {:.0} and {:.0} {unit}/s; {records_per_unit:.2} records, {:.1} bytes raw, {} encoded, {:.1} zstd of {unit}; \
+            "\n{:<14} {:.0} and {:.0} {unit}/s; {records_per_unit:.2} records, {:.1} bytes raw, {} encoded, {:.1} zstd a {one}; \
              {:.2} MB/s raw, {} encoded, {:.2} zstd; the agent took {:.0} % of a CPU; {lost} lost",
             "",
             self.recorded_per_s,
@@ -77,6 +85,13 @@ impl fmt::Display for Row {
             mb_per_s.zstd,
             agent_cpu_share * 100.0,
             unit = self.unit,
-        )
+            one = self.unit.trim_end_matches('s'),
+        )?;
+        for (peer, bytes) in [("strace", self.peers.strace_bytes_per_unit), ("a pcap", self.peers.pcap_bytes_per_unit)] {
+            if let Some(bytes) = bytes {
+                write!(f, "\n{:<14} {peer} took {bytes:.0} bytes a {}", "", self.unit.trim_end_matches('s'))?;
+            }
+        }
+        self.profile.iter().try_for_each(|profile| write!(f, "\n{profile}"))
     }
 }
