@@ -1,5 +1,6 @@
 //! `migrate rates`.
 
+mod live;
 mod output;
 mod plain;
 mod stop;
@@ -23,6 +24,7 @@ Examples:
   migrate rates --all --interval 5s --for 1m          # every container that runs
   migrate rates --cgroup system.slice/nginx.service --json | jq .total
   migrate rates web --count-only --group read,receive # numbers of calls alone: the cheapest
+  migrate rates web --for 10m --csv w.csv --plot w.svg # numbers to keep, and a picture
   migrate rates web --dirty --link 1gbit              # would shipping the log beat copying pages?
 
 Nothing is restarted and no agent is needed. When the command ends, however it ends, the kernel takes its eBPF programs away
@@ -78,6 +80,12 @@ pub(super) struct Rates {
     /// Bytes of the ring between the eBPF programs and this command: a power of two, with K, M or G.
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = ring)]
     ring: u32,
+    /// Also write a row an interval, container, group and call to this file.
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Also draw the rates over time into this SVG file, on the way and at the end.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
     /// Docker's socket.
     #[arg(long, env = "MIGRATE_DOCKER", default_value = crate::container::docker::DEFAULT_SOCKET, value_name = "PATH")]
     docker: PathBuf,
@@ -88,9 +96,13 @@ impl Rates {
         // Before any thread begins: all of them leave the signals to the one that waits.
         let stop = Stop::block_signals()?;
         let found = targets::resolve(&self.wanted(), &Sources::with_docker(&self.docker)).map_err(failed)?;
-        let mut output = output::Output::new(global.json);
         let session = Session::attach(found, self.settings()).map_err(failed)?;
-        let lost = self.measure(session, &stop, &mut output)?;
+        let mut output = output::Output::new(global.json, self.csv.as_deref(), self.plot.as_deref(), &stop)?;
+        let measured = self.measure(session, &stop, &mut output);
+        // The files hold what there was, and the terminal is given back, before an error is told.
+        let finished = output.finish();
+        let lost = measured?;
+        finished?;
         if lost.none() {
             return Ok(ExitCode::SUCCESS);
         }

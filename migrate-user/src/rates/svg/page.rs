@@ -22,8 +22,8 @@ const COLOURS: [&str; 9] = ["#4e79a7", "#f28e2b", "#76b7b2", "#e15759", "#59a14f
 const STYLE: &str = "\
 text{font:13px system-ui,sans-serif;fill:#1f2328}\
 .page{fill:#ffffff}.title{font-size:16px;font-weight:600}.small{font-size:12px;fill:#59636e}\
-.grid{stroke:#d1d9e0;stroke-width:1}.axis{stroke:#59636e;stroke-width:1}\
-.line{fill:none;stroke-width:2}.raw{stroke:#8c959f}.encoded{stroke:#0969da}.zstd{stroke:#1a7f37}\
+.grid,.axis,.lost,.line{fill:none}.grid{stroke:#d1d9e0;stroke-width:1}.axis{stroke:#59636e;stroke-width:1}\
+.line{stroke-width:2}.raw{stroke:#8c959f}.encoded{stroke:#0969da}.zstd{stroke:#1a7f37}\
 .dirty{stroke:#bc4c00;stroke-dasharray:6 3}.lost{stroke:#cf222e;stroke-width:1.5}\
 @media(prefers-color-scheme:dark){text{fill:#f0f6fc}.page{fill:#0d1117}.small{fill:#9198a1}.grid{stroke:#3d444d}.axis{stroke:#9198a1}\
 .raw{stroke:#9198a1}.encoded{stroke:#4493f8}.zstd{stroke:#3fb950}.dirty{stroke:#db6d28}.lost{stroke:#f85149}}";
