@@ -17,7 +17,8 @@ pub enum Codec {
     Compact = 2,
 }
 
-/// zstd's level; the ignored test `sizes` of `compact` prints what others give.
+/// zstd's level: 1 makes chunks 1 to 7 % larger for two thirds of the time, 6 makes them 2 to 4 % smaller for three times
+/// the time. The ignored test `levels` of [`compact`] prints the table.
 pub const LEVEL: i32 = 3;
 
 impl Codec {
@@ -87,7 +88,15 @@ impl Packer {
     /// # Errors
     /// [`LogError::Io`] when zstd has no memory for its tables.
     pub fn new() -> Result<Self, LogError> {
-        Ok(Self(zstd::bulk::Compressor::new(LEVEL)?))
+        Self::with_level(LEVEL)
+    }
+
+    /// As [`Self::new`], with another of zstd's levels.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_level(level: i32) -> Result<Self, LogError> {
+        Ok(Self(zstd::bulk::Compressor::new(level)?))
     }
 
     /// Packs what [`compact::Encoder::take`] gave, as [`Codec::Compact`] stores it.

@@ -10,57 +10,64 @@ use migrate_common::record::{Header, Kind};
 const MAX_CONTEXTS: usize = 1 << 15;
 /// First arguments below this tell calls apart: descriptors, clock ids. Above lie addresses, of which there is no end.
 const MAX_SELECTOR: u64 = 4096;
+/// How many values of arguments are kept at hand.
+const VALUES: usize = 256;
 /// Entries of the table that guesses the next context.
 const GUESSES: usize = 4096;
 
-/// What a record is, beside its numbers: kind, class and flags as they lie in the header, and the call.
+/// What a record is, beside its numbers: `kind | class << 8 | flags << 16 | nr << 32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct What {
-    /// `kind | class << 8 | flags << 16`.
-    pub(super) traits: u32,
-    pub(super) nr: i32,
-}
+pub(super) struct What(u64);
 
 impl What {
     pub(super) const fn of(head: &Header) -> Self {
-        Self { traits: head.kind as u32 | (head.class as u32) << 8 | (head.flags as u32) << 16, nr: head.nr }
+        let traits = head.kind as u32 | (head.class as u32) << 8 | (head.flags as u32) << 16;
+        Self::new(traits, head.nr)
+    }
+
+    pub(super) const fn new(traits: u32, nr: i32) -> Self {
+        Self(traits as u64 | (nr.cast_unsigned() as u64) << 32)
+    }
+
+    /// Kind, class and flags.
+    pub(super) const fn traits(self) -> u32 {
+        self.0 as u32
+    }
+
+    pub(super) const fn nr(self) -> i32 {
+        ((self.0 >> 32) as u32).cast_signed()
     }
 
     pub(super) const fn kind(self) -> u8 {
-        self.traits as u8
+        self.0 as u8
     }
 
     pub(super) const fn class(self) -> u8 {
-        (self.traits >> 8) as u8
+        (self.0 >> 8) as u8
     }
 
     pub(super) const fn flags(self) -> u16 {
-        (self.traits >> 16) as u16
+        (self.0 >> 16) as u16
     }
 }
 
-/// Which records are alike: of the same task, the same call, on the same descriptor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which records are alike: of the same task, the same call, on the same descriptor, with the same outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    pub(super) lane: u32,
+    /// `selector | outcome << 16 | lane << 32`: the first argument if it selects, and whether the call failed, had nothing or
+    /// had something to give.
+    who: u64,
     pub(super) what: What,
-    /// The first argument, if it selects.
-    selector: u32,
-    /// Whether the call failed, had nothing, or had something to give.
-    sign: i8,
 }
 
 impl Key {
     pub(super) const fn new(lane: u32, what: What, first_arg: u64, ret: i64) -> Self {
-        let selector = if first_arg < MAX_SELECTOR { first_arg as u32 } else { u32::MAX };
-        Self { lane, what, selector, sign: ret.signum() as i8 }
+        let selector = if first_arg < MAX_SELECTOR { first_arg } else { MAX_SELECTOR };
+        Self { who: selector | (ret.signum() as u64 & 3) << 16 | (lane as u64) << 32, what }
     }
-}
 
-impl std::hash::Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(u64::from(self.lane) << 32 ^ u64::from(self.selector) ^ u64::from(self.sign.cast_unsigned()) << 56);
-        state.write_u64(u64::from(self.what.traits) << 32 | u64::from(self.what.nr.cast_unsigned()));
+    pub(super) const fn lane(self) -> u32 {
+        (self.who >> 32) as u32
     }
 }
 
@@ -87,6 +94,19 @@ pub(super) struct Context<P> {
     pub(super) codes: u64,
     pub(super) segments: u8,
     pub(super) clock: Clock,
+    /// How long after the record before its records are expected.
+    pub(super) step_ns: u64,
+}
+
+/// The most by which one record moves what is expected of the next: a wait, or another task between, says little of it.
+const MAX_DRIFT_NS: i64 = 128;
+
+impl<P> Context<P> {
+    /// Half-way to what it was, but not far: the middle of what is usual.
+    pub(super) fn took(&mut self, step_ns: u64) {
+        let off = step_ns.wrapping_sub(self.step_ns).cast_signed();
+        self.step_ns = self.step_ns.wrapping_add((off / 2).clamp(-MAX_DRIFT_NS, MAX_DRIFT_NS).cast_unsigned());
+    }
 }
 
 /// Multiplies and folds: keys are a few small numbers, and no peer chooses what hashes badly for long within
@@ -155,6 +175,31 @@ impl Lanes {
         self.tids.clear();
         self.free.clear();
         self.newest = 0;
+    }
+}
+
+/// Values of arguments that came up, each in the place that its hash gives: what a register holds comes back.
+#[derive(Clone, Debug)]
+pub(super) struct Values(Box<[u64; VALUES]>);
+
+impl Values {
+    pub(super) fn new() -> Self {
+        Self(Box::new([0; VALUES]))
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.fill(0);
+    }
+
+    /// Where `value` belongs, and whether it is there already. It is, afterwards.
+    pub(super) fn visit(&mut self, value: u64) -> (u8, bool) {
+        let place = (value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
+        let kept = &mut self.0[usize::from(place)];
+        (place, std::mem::replace(kept, value) == value)
+    }
+
+    pub(super) fn at(&self, place: u8) -> u64 {
+        self.0[usize::from(place)]
     }
 }
 

@@ -1,11 +1,12 @@
 //! Records to bytes.
 
+mod payload;
+
 use migrate_common::record::{Header, Kind};
 
-use super::context::{self, Context, Contexts, FoldMap, Key, Lanes, What};
-use super::segment::{self, Piece, Pieces, addr, content, length};
+use super::context::{self, Context, Contexts, FoldMap, Key, Lanes, Values, What};
 use super::varint::{delta, len, put, zigzag};
-use super::{Streams, new, op};
+use super::{STREAMS, Streams, arg, new, op};
 use crate::record::RecordRef;
 
 /// Where in the encoder's history a payload stands.
@@ -21,6 +22,7 @@ pub struct Encoder {
     out: Streams,
     contexts: Contexts<Span>,
     lanes: Lanes,
+    values: Values,
     /// Payloads that were not repetitions, one after the other.
     history: Vec<u8>,
     known: FoldMap<Key, u32>,
@@ -49,6 +51,7 @@ impl Encoder {
             out: Streams::default(),
             contexts: Contexts::new(),
             lanes: Lanes::default(),
+            values: Values::new(),
             history: Vec::new(),
             known: FoldMap::default(),
             keys: Vec::new(),
@@ -75,16 +78,18 @@ impl Encoder {
             put(&mut self.out.numbers, delta(head.seq, self.next_seq));
         }
         self.next_seq = head.seq.wrapping_add(1);
-        put(&mut self.out.times, head.time_ns.wrapping_sub(self.time_ns));
+        let step_ns = head.time_ns.wrapping_sub(self.time_ns);
         self.time_ns = head.time_ns;
-        let Self { out, contexts, history, .. } = self;
+        let Self { out, contexts, history, values, .. } = self;
         let context = contexts.get_mut(n);
+        put(&mut out.times, delta(step_ns, context.step_ns));
+        context.took(step_ns);
         if context.args != head.args {
             bits |= op::ARGS;
-            args(out, context, &head.args);
+            args(out, values, context, &head.args);
         }
         bits |= ret(out, context, head) << op::RET;
-        bits |= payload(out, history, context, head, record.payload) << op::PAYLOAD;
+        bits |= payload::put(out, history, context, head, record.payload) << op::PAYLOAD;
         self.out.ops[at] = bits;
         self.records += 1;
         if what.kind() == Kind::Exit as u8 {
@@ -115,9 +120,9 @@ impl Encoder {
     /// As [`Self::take`], into a buffer whose contents are replaced.
     pub fn take_into(&mut self, bytes: &mut Vec<u8>) {
         bytes.clear();
-        bytes.reserve(self.out.len() + 3 * super::varint::MAX_BYTES);
+        bytes.reserve(self.out.len() + STREAMS * super::varint::MAX_BYTES);
         let streams = self.out.all();
-        for stream in &streams[..3] {
+        for stream in &streams[..STREAMS - 1] {
             put(bytes, stream.len() as u64);
         }
         for stream in streams {
@@ -126,6 +131,7 @@ impl Encoder {
         }
         self.forget();
         self.lanes.clear();
+        self.values.clear();
         self.lane_of.clear();
         self.history.clear();
         (self.task, self.next_seq, self.time_ns, self.records) = (None, 0, 0, 0);
@@ -181,22 +187,22 @@ impl Encoder {
         if self.contexts.is_full() {
             self.forget();
         }
-        let Key { lane, what, .. } = key;
+        let (lane, what) = (key.lane(), key.what);
         let any = self.alike.get(&(u32::MAX, what)).copied();
         let parent = self.alike.get(&(lane, what)).copied().or(any);
         let numbers = &mut self.out.numbers;
         put(numbers, parent.map_or(0, |n| u64::from(n) + 1));
         let inherited = parent.map_or_else(Key::default, |n| self.keys[n as usize]);
         let mut differs = 0;
-        if inherited.what.traits != what.traits {
+        if inherited.what.traits() != what.traits() {
             differs |= new::TRAITS;
-            put(numbers, what.traits.into());
+            put(numbers, what.traits().into());
         }
-        if inherited.what.nr != what.nr {
+        if inherited.what.nr() != what.nr() {
             differs |= new::NR;
-            put(numbers, zigzag(what.nr.into()));
+            put(numbers, zigzag(what.nr().into()));
         }
-        if inherited.lane != lane {
+        if inherited.lane() != lane {
             differs |= new::LANE;
             put(numbers, lane.into());
         }
@@ -218,25 +224,31 @@ impl Encoder {
     }
 }
 
-/// Which have changed, which of these are told by their values, and these.
-fn args(out: &mut Streams, context: &mut Context<Span>, args: &[u64; 6]) {
-    let (mut changed, mut values) = (0, 0);
+/// Two bits for each, and those that have changed.
+fn args(out: &mut Streams, values: &mut Values, context: &mut Context<Span>, args: &[u64; 6]) {
+    let mut codes = 0u16;
     for (i, (old, &new)) in context.args.iter_mut().zip(args).enumerate() {
         if *old == new {
             continue;
         }
-        changed |= 1 << i;
         let (value, delta) = (zigzag(new.cast_signed()), delta(new, *old));
-        // Where both are as short, a value: it stays the same when it comes again.
-        if len(value) <= len(delta) {
-            values |= 1 << i;
+        let (value_len, delta_len) = (len(value), len(delta));
+        let (place, kept) = if value_len > 2 { values.visit(new) } else { (0, false) };
+        let code = if kept && delta_len > 2 {
+            out.numbers.push(place);
+            arg::KEPT
+        } else if value_len <= delta_len {
+            // Where both are as short, a value: it stays the same when it comes again.
             put(&mut out.numbers, value);
+            arg::VALUE
         } else {
             put(&mut out.numbers, delta);
-        }
+            arg::DELTA
+        };
+        codes |= code << (2 * i);
         *old = new;
     }
-    out.ops.extend_from_slice(&[changed, values]);
+    out.ops.extend_from_slice(&codes.to_le_bytes());
 }
 
 #[inline]
@@ -255,110 +267,4 @@ fn ret(out: &mut Streams, context: &mut Context<Span>, head: &Header) -> u8 {
     }
     put(&mut out.numbers, delta);
     op::RET_DELTA
-}
-
-#[inline]
-fn payload(out: &mut Streams, history: &mut Vec<u8>, context: &mut Context<Span>, head: &Header, payload: &[u8]) -> u8 {
-    let Span { start, len } = context.payload;
-    if payload == &history[start..start + len] {
-        return op::PAYLOAD_SAME;
-    }
-    // What the call gave before is kept: it is likely to be like what it gives next.
-    if payload.is_empty() {
-        return op::PAYLOAD_EMPTY;
-    }
-    let form = match segment::count(payload) {
-        Some(n) => segments(out, &history[start..start + len], context, head, payload, n),
-        None => {
-            put(&mut out.numbers, payload.len() as u64);
-            out.bytes.extend_from_slice(payload);
-            op::PAYLOAD_RAW
-        }
-    };
-    context.payload = Span { start: history.len(), len: payload.len() };
-    history.extend_from_slice(payload);
-    form
-}
-
-fn segments(out: &mut Streams, old: &[u8], context: &mut Context<Span>, head: &Header, payload: &[u8], n: usize) -> u8 {
-    let mut old = Pieces(old);
-    let (mut codes, mut end) = (0u64, head.args[1]);
-    let few = n <= segment::REMEMBERED;
-    if !few {
-        put(&mut out.numbers, n as u64);
-    }
-    for (i, piece) in Pieces(payload).enumerate() {
-        let before = old.next();
-        let hint = if few { (context.codes >> (8 * i)) as u8 } else { 0 };
-        let code = place(out, head, before, piece, hint, end) | segment::code(0, 0, fill(out, context, head, before, piece));
-        end = piece.addr.wrapping_add(piece.bytes.len() as u64);
-        if few {
-            codes |= u64::from(code) << (8 * i);
-        } else {
-            out.ops.push(code);
-        }
-    }
-    if !few {
-        (context.codes, context.segments) = (0, 0);
-        return op::PAYLOAD_MANY;
-    }
-    if (context.codes, context.segments) == (codes, n as u8) {
-        return op::PAYLOAD_REPEATED;
-    }
-    (context.codes, context.segments) = (codes, n as u8);
-    out.ops.push(n as u8);
-    out.ops.extend_from_slice(&codes.to_le_bytes()[..n]);
-    op::PAYLOAD_CODED
-}
-
-/// Address and length: as `hint` says, if that holds.
-fn place(out: &mut Streams, head: &Header, before: Option<Piece<'_>>, piece: Piece<'_>, hint: u8, end: u64) -> u8 {
-    let same = before.is_some_and(|before| before.addr == piece.addr);
-    let holds = |code: u8| match code {
-        addr::SAME => same,
-        addr::DELTA => false,
-        arg => head.args[usize::from(arg)] == piece.addr,
-    };
-    let hinted = segment::addr_of(hint);
-    let from = if holds(hinted) { hinted } else { (0..addr::DELTA).find(|&code| holds(code)).unwrap_or(addr::DELTA) };
-    if from == addr::DELTA {
-        put(&mut out.numbers, delta(piece.addr, before.map_or(end, |before| before.addr)));
-    }
-    let len = piece.bytes.len() as u64;
-    let holds = |code: u8| match code {
-        length::RET => head.ret.cast_unsigned() == len,
-        length::SAME => before.is_some_and(|before| before.bytes.len() as u64 == len),
-        length::EVENTS => head.ret.cast_unsigned().wrapping_mul(length::EVENT_BYTES) == len,
-        _ => false,
-    };
-    let hinted = segment::length_of(hint);
-    let by = match hinted {
-        hinted if holds(hinted) => hinted,
-        _ => [length::RET, length::SAME, length::EVENTS].into_iter().find(|&code| holds(code)).unwrap_or(length::VALUE),
-    };
-    if by == length::VALUE {
-        put(&mut out.numbers, len);
-    }
-    segment::code(from, by, 0)
-}
-
-/// A segment's bytes: how they are told.
-fn fill(out: &mut Streams, context: &mut Context<Span>, head: &Header, before: Option<Piece<'_>>, piece: Piece<'_>) -> u8 {
-    let new = piece.bytes;
-    let old = before.map_or(&[][..], |before| before.bytes);
-    if before.is_some() && old == new {
-        return content::SAME;
-    }
-    if let Some(unit) = segment::clock_unit(context.what)
-        && let Some(reading) = segment::reading(new, unit)
-    {
-        put(&mut out.numbers, delta(reading, context.clock.guess(head.time_ns, unit)));
-        context.clock.visit(head.time_ns, unit, reading);
-        return content::CLOCK;
-    }
-    if let Some(number) = segment::word(new) {
-        put(&mut out.numbers, delta(number, segment::next_word(old, piece.addr, head.ret)));
-        return content::NUMBER;
-    }
-    super::patch::put(out, old, new)
 }

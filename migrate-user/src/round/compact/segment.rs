@@ -127,12 +127,37 @@ pub(super) fn next_word(old: &[u8], addr: u64, ret: i64) -> u64 {
     if addr == 0 { old.wrapping_add(ret.cast_unsigned()) } else { old }
 }
 
-/// Parts of a second that a clock's reading has, if the call reads one: clock_gettime, gettimeofday.
-pub(super) const fn clock_unit(what: What) -> Option<u64> {
-    match (what.kind(), what.nr) {
-        (1, 228) => Some(1_000_000_000),
-        (1, 96) => Some(1_000_000),
-        _ => None,
+/// What a reading has beside its seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// clock_gettime.
+    Nanoseconds,
+    /// gettimeofday.
+    Microseconds,
+}
+
+impl Unit {
+    /// That of the call, if it reads a clock.
+    pub(super) const fn of(what: What) -> Option<Self> {
+        match (what.kind(), what.nr()) {
+            (1, 228) => Some(Self::Nanoseconds),
+            (1, 96) => Some(Self::Microseconds),
+            _ => None,
+        }
+    }
+
+    const fn per_second(self) -> u64 {
+        match self {
+            Self::Nanoseconds => 1_000_000_000,
+            Self::Microseconds => 1_000_000,
+        }
+    }
+
+    const fn of_ns(self, time_ns: u64) -> u64 {
+        match self {
+            Self::Nanoseconds => time_ns,
+            Self::Microseconds => time_ns / 1000,
+        }
     }
 }
 
@@ -140,28 +165,31 @@ pub(super) const fn clock_unit(what: What) -> Option<u64> {
 const MAX_SECONDS: u64 = 1 << 33;
 
 /// The reading in a segment of two words, in parts of a second.
-pub(super) fn reading(bytes: &[u8], unit: u64) -> Option<u64> {
+pub(super) fn reading(bytes: &[u8], unit: Unit) -> Option<u64> {
     let (seconds, parts) = bytes.split_at_checked(8)?;
     let (seconds, parts) = (word(seconds)?, word(parts)?);
-    (seconds < MAX_SECONDS && parts < unit).then(|| seconds * unit + parts)
+    (seconds < MAX_SECONDS && parts < unit.per_second()).then(|| seconds * unit.per_second() + parts)
 }
 
 /// The inverse of [`reading`].
-pub(super) fn put_reading(out: &mut Vec<u8>, reading: u64, unit: u64) {
-    out.extend_from_slice(&(reading / unit).to_le_bytes());
-    out.extend_from_slice(&(reading % unit).to_le_bytes());
+pub(super) fn put_reading(out: &mut Vec<u8>, reading: u64, unit: Unit) {
+    let per_second = unit.per_second();
+    out.extend_from_slice(&(reading / per_second).to_le_bytes());
+    out.extend_from_slice(&(reading % per_second).to_le_bytes());
 }
 
 impl Clock {
     /// What the clock is expected to show at `time_ns`: as far from the record's time as it was, or what it showed.
-    pub(super) const fn guess(&self, time_ns: u64, unit: u64) -> u64 {
-        if self.coarse { self.reading } else { self.offset.wrapping_add(time_ns / (1_000_000_000 / unit)) }
+    pub(super) const fn guess(&self, time_ns: u64, unit: Unit) -> u64 {
+        if self.coarse { self.reading } else { self.offset.wrapping_add(unit.of_ns(time_ns)) }
     }
 
-    pub(super) fn visit(&mut self, time_ns: u64, unit: u64, reading: u64) {
-        let now = time_ns / (1_000_000_000 / unit);
-        let missed = |guess: u64| reading.wrapping_sub(guess).cast_signed().unsigned_abs();
-        self.coarse = missed(self.reading) < missed(self.offset.wrapping_add(now));
+    /// The clock showed `reading`.
+    pub(super) const fn visit(&mut self, time_ns: u64, unit: Unit, reading: u64) {
+        let now = unit.of_ns(time_ns);
+        let by_reading = reading.wrapping_sub(self.reading).cast_signed().unsigned_abs();
+        let by_offset = reading.wrapping_sub(self.offset.wrapping_add(now)).cast_signed().unsigned_abs();
+        self.coarse = by_reading < by_offset;
         self.offset = reading.wrapping_sub(now);
         self.reading = reading;
     }
