@@ -64,6 +64,14 @@ impl<'a> RecordRef<'a> {
         Ok((record, len))
     }
 
+    /// As [`RecordRef::parse`], of bytes that were written from records and not changed since: only the length is looked at.
+    /// The record, and what follows it.
+    pub(crate) fn split_checked(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let head: Header = bytemuck::pod_read_unaligned(bytes.get(..HEADER_BYTES)?);
+        let payload = bytes.get(HEADER_BYTES..head.len as usize)?;
+        Some((Self { head, payload }, bytes.get(head.len as usize..)?))
+    }
+
     /// The same record with a payload of its own.
     #[must_use]
     pub fn to_owned(self) -> Record {

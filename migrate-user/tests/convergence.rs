@@ -93,32 +93,31 @@ fn build_guests() -> Result<PathBuf, String> {
 fn assemble(inputs: &mpsc::Receiver<Input>) -> (Vec<Record>, Vec<String>) {
     let mut assembler = Assembler::new();
     let mut gone = std::collections::HashSet::new();
-    let (mut records, mut objections) = (Vec::new(), Vec::new());
+    let (mut records, mut objections) = (Vec::<Record>::new(), Vec::new());
     for input in inputs {
+        let mut gaps = Vec::new();
+        let mut keep = |event: Event<'_>| match event {
+            Event::Record(record) => records.push(record.to_owned()),
+            Event::Gap { at_seq, why } => gaps.push(format!("a gap at {at_seq}: {why}")),
+        };
         match input {
-            Input::Batch(batch) => assembler.feed(batch),
+            Input::Batch(batch) => assembler.feed(&batch, &mut keep),
             Input::Gate(GateEvent::Image { host_tid, record }) => {
                 gone.remove(&host_tid);
-                assembler.supply_image(host_tid, record);
+                assembler.supply_image(host_tid, record, &mut keep);
             }
             Input::Gate(GateEvent::TaskEnded { host_tid }) => drop(gone.insert(host_tid)),
             Input::Gate(GateEvent::NotMigratable { why, .. }) => objections.push(why),
             Input::Gate(GateEvent::Ended) => {}
         }
-        loop {
-            for event in assembler.poll_all() {
-                match event {
-                    Event::Record(record) => records.push(record),
-                    Event::Gap { at_seq, why } => objections.push(format!("a gap at {at_seq}: {why}")),
-                }
-            }
-            match assembler.waits_for_image() {
-                Some(host_tid) if gone.remove(&host_tid) => assembler.no_image(host_tid),
-                _ => break,
-            }
+        while let Some(host_tid) = assembler.waits_for_image()
+            && gone.remove(&host_tid)
+        {
+            assembler.no_image(host_tid, &mut keep);
         }
+        objections.extend(gaps);
     }
-    objections.extend(records.iter().filter_map(screen::objection));
+    objections.extend(records.iter().filter_map(|record| screen::objection(record.as_ref())));
     (records, objections)
 }
 

@@ -77,8 +77,8 @@ impl Probes {
 /// as far as this returns at once: so it does not wait until the kernel has frozen the last task.
 fn hold(holdable: &Held, account: &Holds, fill: Fill) {
     let frozen = matches!(fill, Fill::High { .. });
-    if let Fill::High { waiting_bytes } = fill {
-        tracing::warn!(waiting_bytes, "the ring is filling up: the recorded containers are held until it is drained");
+    if let Fill::High { waiting_bytes, queued_bytes } = fill {
+        tracing::warn!(waiting_bytes, queued_bytes, "the ring is filling up: the recorded containers are held until it is drained");
     }
     if frozen {
         account.begin(Instant::now());

@@ -1,14 +1,39 @@
 //! Looks at records in the source for what a replica will not be able to follow, so that a container is refused by name before
 //! anything moves.
 
-use crate::record::Record;
+use crate::record::RecordRef;
 use migrate_common::record::{Class, Kind, flags};
 use migrate_common::syscalls::{self, Policy, Special};
 
+/// Per system call number: no call of it can be objected to, whatever its arguments and its result. The recording asks for
+/// every record, and nearly all are of such calls.
+const ALWAYS_FOLLOWED: [bool; NUMBERS] = {
+    let mut followed = [false; NUMBERS];
+    let mut n = 0;
+    while n < syscalls::TABLE.len() {
+        let row = &syscalls::TABLE[n];
+        followed[row.nr as usize] = row.select.is_none() && row.nr as i64 != libc::SYS_copy_file_range && is_followed(row.policy);
+        n += 1;
+    }
+    followed
+};
+/// Above every number of the table.
+const NUMBERS: usize = 512;
+
+/// Whether [`syscall`] has nothing against any call with this policy.
+const fn is_followed(policy: Policy) -> bool {
+    !matches!(policy, Policy::Refuse(_) | Policy::Special(Special::Mmap | Special::Sendfile | Special::Fork))
+}
+
 /// The reason why a container that has made this record cannot be moved; `None` for nearly all.
 #[must_use]
-pub fn objection(record: &Record) -> Option<String> {
+pub fn objection(record: RecordRef<'_>) -> Option<String> {
     let head = &record.head;
+    if head.kind == Kind::Syscall as u8
+        && usize::try_from(head.nr).is_ok_and(|nr| ALWAYS_FOLLOWED.get(nr).is_some_and(|&followed| followed))
+    {
+        return None;
+    }
     match record.kind()? {
         Kind::Fork if head.args[0] != head.args[1] => Some("it started a thread: threads are not supported yet".to_owned()),
         Kind::Exec if head.args[0] != 1 => {
@@ -19,7 +44,7 @@ pub fn objection(record: &Record) -> Option<String> {
     }
 }
 
-fn syscall(record: &Record) -> Option<String> {
+fn syscall(record: RecordRef<'_>) -> Option<String> {
     let head = &record.head;
     let Some(row) = syscalls::row(head.nr) else {
         return Some(format!("it made system call {}, which is not known", head.nr));
@@ -45,7 +70,7 @@ fn syscall(record: &Record) -> Option<String> {
 }
 
 /// Bytes that went from one file to another without passing through memory: the replica must have them.
-fn foreign_source(record: &Record) -> Option<String> {
+fn foreign_source(record: RecordRef<'_>) -> Option<String> {
     let head = &record.head;
     (head.ret > 0 && head.flags & flags::FROM_OWN == 0)
         .then(|| "it copied a file that is not of the container's own file system without reading it".to_owned())
@@ -61,44 +86,63 @@ fn shares_memory(flags: u64) -> bool {
 mod tests {
     use super::*;
     use migrate_common::record::Header;
+    use proptest::prelude::*;
 
-    fn call(nr: i64, args: [u64; 6], ret: i64) -> Record {
+    fn call(nr: i64, args: [u64; 6], ret: i64) -> RecordRef<'static> {
         let head = Header { len: 96, kind: Kind::Syscall as u8, nr: nr as i32, args, ret, ..Header::default() };
-        Record { head, payload: Vec::new() }
+        RecordRef { head, payload: &[] }
+    }
+
+    proptest! {
+        #[test]
+        fn a_call_that_is_always_followed_is_never_objected_to(
+            nr in 0i64..NUMBERS as i64, args in any::<[u64; 6]>(), ret in 0i64..5, class in 0u8..=10, head_flags in any::<u16>()
+        ) {
+            let mut record = call(nr, args, ret);
+            (record.head.class, record.head.flags) = (class, head_flags);
+            prop_assert!(!ALWAYS_FOLLOWED[nr as usize] || syscall(record).is_none(), "call {nr}: {:?}", syscall(record));
+        }
+    }
+
+    #[test]
+    fn what_a_server_does_for_a_request_is_always_followed() {
+        for nr in [libc::SYS_read, libc::SYS_write, libc::SYS_epoll_wait, libc::SYS_accept4, libc::SYS_close, libc::SYS_openat] {
+            assert!(ALWAYS_FOLLOWED[nr as usize], "call {nr}");
+        }
     }
 
     #[test]
     fn a_refused_call_is_named_once_it_succeeded() {
-        let why = objection(&call(libc::SYS_ptrace, [0; 6], 0)).unwrap();
+        let why = objection(call(libc::SYS_ptrace, [0; 6], 0)).unwrap();
         assert!(why.contains("ptrace"), "{why}");
-        assert_eq!(objection(&call(libc::SYS_ptrace, [0; 6], -1)), None);
-        assert_eq!(objection(&call(libc::SYS_getpid, [0; 6], 1)), None);
+        assert_eq!(objection(call(libc::SYS_ptrace, [0; 6], -1)), None);
+        assert_eq!(objection(call(libc::SYS_getpid, [0; 6], 1)), None);
     }
 
     #[test]
     fn a_choice_without_a_row_is_named_with_its_value() {
-        let why = objection(&call(libc::SYS_ioctl, [3, 0x1234, 0, 0, 0, 0], 0)).unwrap();
+        let why = objection(call(libc::SYS_ioctl, [3, 0x1234, 0, 0, 0, 0], 0)).unwrap();
         assert!(why.contains("ioctl 0x1234"), "{why}");
-        assert_eq!(objection(&call(libc::SYS_ioctl, [3, 0x5421, 0, 0, 0, 0], 0)), None);
+        assert_eq!(objection(call(libc::SYS_ioctl, [3, 0x5421, 0, 0, 0, 0], 0)), None);
     }
 
     #[test]
     fn a_copy_inside_the_kernel_needs_a_source_of_the_containers_own() {
         let mut copy = call(libc::SYS_sendfile, [4, 3, 0, 100, 0, 0], 100);
         copy.head.class = Class::OwnFile as u8;
-        assert!(objection(&copy).unwrap().contains("without reading"));
+        assert!(objection(copy).unwrap().contains("without reading"));
         copy.head.flags = flags::FROM_OWN;
-        assert_eq!(objection(&copy), None);
+        assert_eq!(objection(copy), None);
         copy.head.flags = 0;
         copy.head.class = Class::Inet as u8;
-        assert_eq!(objection(&copy), None);
+        assert_eq!(objection(copy), None);
     }
 
     #[test]
     fn threads_are_told_from_processes() {
         let fork = |tgid| {
             let head = Header { len: 96, kind: Kind::Fork as u8, args: [7, tgid, 0, 0, 0, 0], ..Header::default() };
-            objection(&Record { head, payload: Vec::new() })
+            objection(RecordRef { head, payload: &[] })
         };
         assert_eq!(fork(7), None);
         assert!(fork(3).unwrap().contains("thread"));

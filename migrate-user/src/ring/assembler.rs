@@ -1,17 +1,18 @@
 //! One container's records, in order.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
-use migrate_common::record::{Kind, flags};
+use migrate_common::record::{Header, Kind, flags};
 
-use super::{Batch, RawEntry};
-use crate::record::Record;
+use super::Batch;
+use super::waiting::Waiting;
+use crate::record::{Record, RecordRef};
 
 /// What comes out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The next record of the log. Its `slot` and `host_tid` are those of the source: [`for_log`] removes them.
-    Record(Record),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// The next record of the log. Its `slot` and `host_tid` are those of the source.
+    Record(RecordRef<'a>),
     /// The log ends before the record `at_seq`: nothing more comes out.
     Gap { at_seq: u64, why: GapReason },
 }
@@ -31,30 +32,23 @@ pub enum GapReason {
     Twice,
 }
 
-/// Entries in, events out: [`Assembler::feed`], [`Assembler::supply_image`], [`Assembler::poll`].
+/// Entries and images in, events out, each as soon as everything before it is there: [`Assembler::feed`],
+/// [`Assembler::supply_image`], [`Assembler::no_image`].
+///
+/// Nearly every record comes whole and at its turn, and is handed on as it lies in the batch. Only what comes early, in pieces
+/// or has to wait for an image is copied.
 #[derive(Debug, Default)]
 pub struct Assembler {
     /// Number of the next record to come out.
     next: u64,
     /// Records from `next` on, whole or not.
-    waiting: BTreeMap<u64, Partial>,
+    waiting: Waiting,
     /// Images that came before their Exec was at its turn, by host tid; None: there will be none.
     images: HashMap<u32, VecDeque<Option<Record>>>,
-    /// The image of the Exec that came out last.
-    image: Option<Record>,
     /// Every record below is fed or lost.
     drained_below: u64,
     gap: Option<(u64, GapReason)>,
-    gap_told: bool,
-}
-
-#[derive(Debug)]
-struct Partial {
-    record: Record,
-    pieces: i32,
-    /// More pieces are to come.
-    more: bool,
-    broken: Option<GapReason>,
+    copied: u64,
 }
 
 impl Assembler {
@@ -64,56 +58,36 @@ impl Assembler {
         Self::default()
     }
 
-    /// Takes what a sink was given.
-    pub fn feed(&mut self, batch: Batch) {
-        for entry in batch.entries {
-            self.entry(entry);
+    /// Takes what a sink was given, and hands what can come out now to `out`.
+    pub fn feed(&mut self, batch: &Batch, mut out: impl FnMut(Event<'_>)) {
+        for entry in batch.entries() {
+            if self.gap.is_some() {
+                return;
+            }
+            if is_whole(&entry.head) && entry.head.seq == self.next && !self.waiting.contains(self.next) {
+                self.next += 1;
+                out(Event::Record(entry));
+                self.release(&mut out);
+            } else {
+                self.keep(entry, &mut out);
+            }
         }
-        if let Some(below) = batch.drained_below {
+        if let Some(below) = batch.drained_below() {
             self.drained_below = self.drained_below.max(below);
         }
+        self.release(&mut out);
     }
 
     /// Takes the image of the next Exec of a task. The log holds it behind the Exec, with its number and its tid.
-    pub fn supply_image(&mut self, host_tid: u32, image: Record) {
+    pub fn supply_image(&mut self, host_tid: u32, image: Record, mut out: impl FnMut(Event<'_>)) {
         self.images.entry(host_tid).or_default().push_back(Some(image));
+        self.release(&mut out);
     }
 
     /// Says that the next Exec of a task has no image: the task was killed before its image could be looked at.
-    pub fn no_image(&mut self, host_tid: u32) {
+    pub fn no_image(&mut self, host_tid: u32, mut out: impl FnMut(Event<'_>)) {
         self.images.entry(host_tid).or_default().push_back(None);
-    }
-
-    /// The next event; none while the next record has not been fed or waits for its image.
-    pub fn poll(&mut self) -> Option<Event> {
-        if let Some((at_seq, why)) = self.gap {
-            return (!std::mem::replace(&mut self.gap_told, true)).then_some(Event::Gap { at_seq, why });
-        }
-        if let Some(image) = self.image.take() {
-            return Some(Event::Record(image));
-        }
-        let drained = self.next < self.drained_below;
-        let Some(partial) = self.waiting.get(&self.next) else {
-            return if drained { self.end(GapReason::Lost) } else { None };
-        };
-        if let Some(why) = partial.broken {
-            return self.end(why);
-        }
-        if partial.more {
-            return if drained { self.end(GapReason::Incomplete) } else { None };
-        }
-        if partial.record.kind() == Some(Kind::Exec) {
-            let image = self.images.get_mut(&partial.record.head.host_tid)?.pop_front()?;
-            self.image = image.map(|image| image_of(&partial.record, image));
-        }
-        let partial = self.waiting.remove(&self.next)?;
-        self.next += 1;
-        Some(Event::Record(partial.record))
-    }
-
-    /// Every event that there is now.
-    pub fn poll_all(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.poll()).collect()
+        self.release(&mut out);
     }
 
     /// Number of the next record to come out.
@@ -125,10 +99,8 @@ impl Assembler {
     /// The task whose image the log waits for, as the host numbers it.
     #[must_use]
     pub fn waits_for_image(&self) -> Option<u32> {
-        let head = &self.waiting.get(&self.next)?.record.head;
-        let waits =
-            self.gap.is_none() && head.kind == Kind::Exec as u8 && self.images.get(&head.host_tid).is_none_or(VecDeque::is_empty);
-        waits.then_some(head.host_tid)
+        let head = &self.waiting.get(self.next)?.record.head;
+        (head.kind == Kind::Exec as u8 && !self.images.contains_key(&head.host_tid)).then_some(head.host_tid)
     }
 
     /// Records that wait for one before them.
@@ -143,84 +115,93 @@ impl Assembler {
         self.gap
     }
 
-    fn end(&mut self, why: GapReason) -> Option<Event> {
+    /// Entries, of all that were fed, that could not be handed on as they came.
+    #[must_use]
+    pub fn copied(&self) -> u64 {
+        self.copied
+    }
+
+    /// Keeps an entry that is not the next record, or not the whole of it.
+    fn keep(&mut self, entry: RecordRef<'_>, out: &mut impl FnMut(Event<'_>)) {
+        self.copied += 1;
+        let seq = entry.head.seq;
+        if let Some(partial) = self.waiting.get_mut(seq) {
+            if entry.head.kind == Kind::Piece as u8 {
+                partial.join(entry);
+            } else {
+                partial.broken = Some(GapReason::Twice);
+            }
+        } else if entry.head.kind == Kind::Piece as u8 {
+            // A piece without its record is a piece of a record that was lost, which the hole tells.
+            return;
+        } else if seq < self.next {
+            return self.end(GapReason::Twice, out);
+        } else {
+            self.waiting.insert(entry);
+        }
+        self.release(out);
+    }
+
+    /// Hands on what has waited and is at its turn now.
+    fn release(&mut self, out: &mut impl FnMut(Event<'_>)) {
+        while self.gap.is_none() {
+            let drained = self.next < self.drained_below;
+            let Some(partial) = self.waiting.get(self.next) else {
+                if drained {
+                    self.end(GapReason::Lost, out);
+                }
+                return;
+            };
+            if let Some(why) = partial.broken {
+                return self.end(why, out);
+            }
+            if partial.more {
+                if drained {
+                    self.end(GapReason::Incomplete, out);
+                }
+                return;
+            }
+            let mut image = None;
+            if partial.record.kind() == Some(Kind::Exec) {
+                let host_tid = partial.record.head.host_tid;
+                let Some(next) = self.next_image(host_tid) else { return };
+                image = next;
+            }
+            let Some(record) = self.waiting.remove(self.next) else { return };
+            self.next += 1;
+            out(Event::Record(record.as_ref()));
+            if let Some(image) = image {
+                out(Event::Record(image_of(&record.head, &image)));
+            }
+            self.waiting.recycle(record);
+        }
+    }
+
+    fn next_image(&mut self, host_tid: u32) -> Option<Option<Record>> {
+        let images = self.images.get_mut(&host_tid)?;
+        let image = images.pop_front();
+        if images.is_empty() {
+            self.images.remove(&host_tid);
+        }
+        image
+    }
+
+    fn end(&mut self, why: GapReason, out: &mut impl FnMut(Event<'_>)) {
         self.gap = Some((self.next, why));
         self.waiting.clear();
         self.images.clear();
-        self.poll()
-    }
-
-    fn entry(&mut self, entry: RawEntry) {
-        if self.gap.is_some() {
-            return;
-        }
-        let seq = entry.head.seq;
-        if entry.kind() == Some(Kind::Piece) {
-            // A piece without its record is a piece of a record that was lost, which the hole tells.
-            if let Some(partial) = self.waiting.get_mut(&seq) {
-                partial.join(&entry);
-            }
-        } else if seq < self.next || self.waiting.contains_key(&seq) {
-            self.twice(seq);
-        } else {
-            self.waiting.insert(seq, Partial::new(entry));
-        }
-    }
-
-    fn twice(&mut self, seq: u64) {
-        if let Some(partial) = self.waiting.get_mut(&seq) {
-            partial.broken = Some(GapReason::Twice);
-        } else {
-            self.gap = Some((self.next, GapReason::Twice));
-        }
+        out(Event::Gap { at_seq: self.next, why });
     }
 }
 
-impl Partial {
-    fn new(mut record: Record) -> Self {
-        let more = record.head.flags & flags::MORE != 0;
-        let broken = broken(record.head.flags);
-        record.head.flags &= !flags::MORE;
-        Self { record, pieces: 0, more, broken }
-    }
-
-    fn join(&mut self, piece: &RawEntry) {
-        self.pieces += 1;
-        if !self.more || piece.head.nr != self.pieces {
-            self.broken = self.broken.or(Some(GapReason::Incomplete));
-            return;
-        }
-        self.broken = self.broken.or(broken(piece.head.flags));
-        self.more = piece.head.flags & flags::LAST == 0;
-        self.record.payload.extend_from_slice(&piece.payload);
-        self.record.head.len = u32::try_from(self.record.len_bytes()).unwrap_or(u32::MAX);
-    }
+/// Whether an entry can be handed on as it is once it is its turn.
+fn is_whole(head: &Header) -> bool {
+    const NOT_YET: u16 = flags::MORE | flags::FAULT | flags::TOO_LARGE;
+    head.flags & NOT_YET == 0 && head.kind != Kind::Piece as u8 && head.kind != Kind::Exec as u8
 }
 
-/// What an entry's flags say about its payload.
-fn broken(entry_flags: u16) -> Option<GapReason> {
-    if entry_flags & flags::FAULT != 0 {
-        Some(GapReason::Fault)
-    } else if entry_flags & flags::TOO_LARGE != 0 {
-        Some(GapReason::TooLarge)
-    } else {
-        None
-    }
-}
-
-fn image_of(exec: &Record, mut image: Record) -> Record {
-    image.head.seq = exec.head.seq;
-    image.head.tid = exec.head.tid;
-    image.head.host_tid = exec.head.host_tid;
-    image.head.slot = exec.head.slot;
-    image.head.time_ns = exec.head.time_ns;
-    image
-}
-
-/// A record as a log holds it: without what only means something on the source.
-#[must_use]
-pub fn for_log(mut record: Record) -> Record {
-    record.head.slot = 0;
-    record.head.host_tid = 0;
-    record
+/// The image as the log holds it, behind its Exec.
+fn image_of<'a>(exec: &Header, image: &'a Record) -> RecordRef<'a> {
+    let &Header { seq, tid, host_tid, slot, time_ns, .. } = exec;
+    RecordRef { head: Header { seq, tid, host_tid, slot, time_ns, ..image.head }, payload: &image.payload }
 }

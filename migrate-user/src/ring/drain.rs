@@ -1,7 +1,6 @@
 //! The handle to the thread that empties the ring.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -9,8 +8,10 @@ use std::time::Duration;
 use migrate_common::maps::Counters;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::RingError;
+use super::batch::{Batch, Buffers};
+use super::stats::{Shared, Stats};
 use super::worker::Worker;
-use super::{Batch, RingError};
 use crate::probe::ProbeError;
 use crate::sys::bpf_ring::RingReader;
 
@@ -22,12 +23,17 @@ pub type ReadCounters = Box<dyn FnMut(u32) -> Result<Counters, ProbeError> + Sen
 /// Hears how full the ring is. Runs on the drain's thread.
 pub type OnFill = Box<dyn FnMut(Fill) + Send>;
 
-/// How full the ring is.
+/// How full the ring is, and what its sinks have not worked off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fill {
-    /// It has passed the high-water mark: who fills it should be held until [`Fill::Low`].
-    High { waiting_bytes: u64 },
-    /// It is nearly empty again.
+    /// Either has passed its high-water mark: who fills it should be held until [`Fill::Low`].
+    High {
+        /// Bytes that wait in the ring.
+        waiting_bytes: u64,
+        /// Bytes that sinks were given and have not dropped.
+        queued_bytes: u64,
+    },
+    /// Ring and sinks are nearly empty again.
     Low,
 }
 
@@ -38,39 +44,22 @@ pub struct DrainOptions {
     pub poll: Duration,
     /// The same after a time without traffic.
     pub idle_poll: Duration,
-    /// The part of the ring, in percent, that is the high-water mark.
+    /// The part of the ring, in percent, that is its high-water mark.
     pub high_water_percent: u8,
+    /// The high-water mark of what sinks were given and have not dropped. Without it a disk that stalls would be paid with
+    /// the agent's memory.
+    pub max_queued_bytes: u64,
 }
 
 impl Default for DrainOptions {
     fn default() -> Self {
-        Self { poll: Duration::from_millis(1), idle_poll: Duration::from_millis(20), high_water_percent: 50 }
+        Self {
+            poll: Duration::from_millis(5),
+            idle_poll: Duration::from_millis(50),
+            high_water_percent: 50,
+            max_queued_bytes: 64 << 20,
+        }
     }
-}
-
-/// What the drain has seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Entries taken out.
-    pub entries: u64,
-    /// Bytes taken out, the ring's own headers included.
-    pub bytes: u64,
-    /// The most that waited in the ring at a time, in bytes.
-    pub most_waiting_bytes: u64,
-    /// Entries that no sink wanted: of containers that are no longer recorded.
-    pub unclaimed: u64,
-    /// Entries that are not records. Their containers' logs have a gap.
-    pub malformed: u64,
-}
-
-/// [`Stats`], while they are counted.
-#[derive(Default)]
-pub(super) struct Shared {
-    pub(super) entries: AtomicU64,
-    pub(super) bytes: AtomicU64,
-    pub(super) most_waiting_bytes: AtomicU64,
-    pub(super) unclaimed: AtomicU64,
-    pub(super) malformed: AtomicU64,
 }
 
 /// Whether eBPF programs may be running for the container's tasks.
@@ -88,10 +77,19 @@ pub(super) enum Command {
     Stop,
 }
 
+/// The worker's ends of what it shares with its handle.
+pub(super) struct Outside {
+    pub(super) bell: Arc<EventFd>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) buffers: Arc<Buffers>,
+    pub(super) shared: Arc<Shared>,
+}
+
 /// Empties a ring. Dropping it stops the thread; what is in the ring stays there.
 pub struct Drain {
     commands: mpsc::Sender<Command>,
     bell: Arc<EventFd>,
+    buffers: Arc<Buffers>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -111,11 +109,12 @@ impl Drain {
         let (commands, receiver) = mpsc::channel();
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(|errno| RingError::Start(errno.into()))?;
         let bell = Arc::new(bell);
-        let shared = Arc::new(Shared::default());
-        let worker = Worker::new(ring, Arc::clone(&bell), receiver, counters, on_fill, options, Arc::clone(&shared))
-            .map_err(RingError::Start)?;
+        let (buffers, shared) = (Arc::new(Buffers::default()), Arc::new(Shared::default()));
+        let outside =
+            Outside { bell: Arc::clone(&bell), commands: receiver, buffers: Arc::clone(&buffers), shared: Arc::clone(&shared) };
+        let worker = Worker::new(ring, outside, counters, on_fill, options).map_err(RingError::Start)?;
         let thread = std::thread::Builder::new().name("ring".into()).spawn(move || worker.run()).map_err(RingError::Start)?;
-        Ok(Self { commands, bell, shared, thread: Some(thread) })
+        Ok(Self { commands, bell, buffers, shared, thread: Some(thread) })
     }
 
     /// Hands the entries of a slot to `sink` from here on. Entries without a sink are dropped: add the sink before the
@@ -157,15 +156,7 @@ impl Drain {
     /// What has been seen so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
-        let Shared { entries, bytes, most_waiting_bytes, unclaimed, malformed } = &*self.shared;
-        Stats {
-            entries: get(entries),
-            bytes: get(bytes),
-            most_waiting_bytes: get(most_waiting_bytes),
-            unclaimed: get(unclaimed),
-            malformed: get(malformed),
-        }
+        self.shared.stats(self.buffers.queued_bytes())
     }
 
     fn ask<T>(&self, command: impl FnOnce(mpsc::Sender<T>) -> Command) -> Result<T, RingError> {

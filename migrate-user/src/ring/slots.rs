@@ -1,16 +1,20 @@
 //! What the drain knows of each container: its sink, what has come so far, and whether something is overdue.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use migrate_common::maps::Counters;
 use migrate_common::record::{Header, Kind};
 
+use super::batch::{Batch, Buffers};
 use super::drain::Sink;
-use super::{Batch, RawEntry};
+use crate::record::RecordRef;
 
-/// The containers with a sink.
+/// The containers with a sink, by slot.
 #[derive(Default)]
-pub(super) struct Slots(HashMap<u32, Slot>);
+pub(super) struct Slots {
+    slots: Vec<Option<Slot>>,
+    buffers: Arc<Buffers>,
+}
 
 struct Slot {
     sink: Sink,
@@ -24,53 +28,71 @@ struct Slot {
 }
 
 impl Slots {
+    pub(super) fn new(buffers: Arc<Buffers>) -> Self {
+        Self { slots: Vec::new(), buffers }
+    }
+
     pub(super) fn add(&mut self, slot: u32, sink: Sink) {
-        self.0.insert(slot, Slot { sink, batch: Batch::default(), heads: 0, numbered: 0, told: false });
+        let at = slot as usize;
+        if at >= self.slots.len() {
+            self.slots.resize_with(at + 1, || None);
+        }
+        self.slots[at] = Some(Slot { sink, batch: Batch::default(), heads: 0, numbered: 0, told: false });
     }
 
     pub(super) fn remove(&mut self, slot: u32) {
-        self.0.remove(&slot);
+        if let Some(slot) = self.slots.get_mut(slot as usize) {
+            *slot = None;
+        }
     }
 
     pub(super) fn contains(&self, slot: u32) -> bool {
-        self.0.contains_key(&slot)
+        self.slots.get(slot as usize).is_some_and(Option::is_some)
     }
 
     pub(super) fn numbers(&self) -> Vec<u32> {
-        self.0.keys().copied().collect()
+        let taken = self.slots.iter().zip(0..).filter(|(slot, _)| slot.is_some());
+        taken.map(|(_, number)| number).collect()
     }
 
     /// Keeps an entry for the next delivery. False: nobody wants it.
-    pub(super) fn push(&mut self, slot: u32, entry: RawEntry) -> bool {
-        let Some(slot) = self.0.get_mut(&slot) else { return false };
+    pub(super) fn push(&mut self, entry: RecordRef<'_>) -> bool {
+        let Some(slot) = self.get(entry.head.slot) else { return false };
         slot.heads += u64::from(is_head(&entry.head));
-        slot.batch.entries.push(entry);
+        slot.batch.push(entry);
         true
     }
 
     /// Everything of `slot` numbered below this has been pushed, or is lost.
     pub(super) fn mark(&mut self, slot: u32, below: u64) {
-        if let Some(slot) = self.0.get_mut(&slot) {
-            slot.batch.drained_below = Some(below);
+        if let Some(slot) = self.get(slot) {
+            slot.batch.mark(below);
             slot.told = slot.heads < below;
         }
     }
 
-    /// Gives the sinks what was pushed.
-    pub(super) fn deliver(&mut self) {
-        for slot in self.0.values_mut() {
-            if !slot.batch.entries.is_empty() || slot.batch.drained_below.is_some() {
-                (slot.sink)(std::mem::take(&mut slot.batch));
+    /// Gives the sinks what was pushed. Returns how many batches that were.
+    pub(super) fn deliver(&mut self) -> u64 {
+        let mut batches = 0;
+        for slot in self.slots.iter_mut().flatten() {
+            if !slot.batch.is_empty() {
+                (slot.sink)(self.buffers.send_off(&mut slot.batch));
+                batches += 1;
             }
         }
+        batches
     }
 
     /// Whether something of `slot` should have come by now, at a look that follows another with the ring emptied in between.
     /// It may be late: only a mark tells.
     pub(super) fn overdue(&mut self, slot: u32, counters: &Counters) -> bool {
-        let Some(slot) = self.0.get_mut(&slot) else { return false };
+        let Some(slot) = self.get(slot) else { return false };
         let before = std::mem::replace(&mut slot.numbered, counters.seq);
         !slot.told && (slot.heads < before || counters.ring_full > 0)
+    }
+
+    fn get(&mut self, slot: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(slot as usize)?.as_mut()
     }
 }
 

@@ -7,17 +7,18 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::EventFd;
 
 use super::RingError;
-use super::drain::{Command, DrainOptions, Fill, OnFill, ReadCounters, Running, Shared};
+use super::drain::{Command, DrainOptions, Fill, OnFill, Outside, ReadCounters, Running};
 use super::slots::Slots;
-use crate::record::Record;
+use super::stats::{count, thread_cpu_ns};
+use crate::record::RecordRef;
 use crate::sys::bpf_ring::RingReader;
 use crate::sys::membarrier;
 
-/// Bytes that are taken out of the ring between two deliveries.
-const CHUNK_BYTES: u64 = 1 << 20;
+/// Bytes that are taken out of the ring between two deliveries: small enough that the sink's thread finds the batch in a
+/// cache, large enough that its wake-up does not count.
+const CHUNK_BYTES: u64 = 256 << 10;
 /// While there is traffic the drain looks for losses once in so many rounds.
 const LOOK_EVERY: u32 = 32;
 /// What epoll says of the ring and of the bell.
@@ -27,46 +28,45 @@ const BELL_EVENT: u64 = 1;
 pub(super) struct Worker {
     ring: RingReader,
     epoll: Epoll,
-    bell: Arc<EventFd>,
-    commands: mpsc::Receiver<Command>,
+    outside: Outside,
     slots: Slots,
     counters: ReadCounters,
     on_fill: OnFill,
     options: DrainOptions,
     high: u64,
     is_high: bool,
-    shared: Arc<Shared>,
 }
 
 impl Worker {
     pub(super) fn new(
         ring: RingReader,
-        bell: Arc<EventFd>,
-        commands: mpsc::Receiver<Command>,
+        outside: Outside,
         counters: ReadCounters,
         on_fill: OnFill,
         options: DrainOptions,
-        shared: Arc<Shared>,
     ) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         // Edge-triggered: level-triggered epoll looks at the ring itself and returns at once as long as anything is in it, and
         // the thread would spin beside the programs instead of being woken once a batch.
         let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
         epoll.add(ring.as_fd(), EpollEvent::new(edge, RING_EVENT))?;
-        epoll.add(&*bell, EpollEvent::new(edge, BELL_EVENT))?;
+        epoll.add(&*outside.bell, EpollEvent::new(edge, BELL_EVENT))?;
         let high = ring.capacity() as u64 / 100 * u64::from(options.high_water_percent);
-        let slots = Slots::default();
-        Ok(Self { ring, epoll, bell, commands, slots, counters, on_fill, options, high, is_high: false, shared })
+        let slots = Slots::new(Arc::clone(&outside.buffers));
+        Ok(Self { ring, epoll, outside, slots, counters, on_fill, options, high, is_high: false })
     }
 
     pub(super) fn run(mut self) {
         let mut wait = self.options.poll;
         let mut looked = 0u32;
         loop {
+            self.outside.shared.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
             self.wait(wait);
+            count(&self.outside.shared.wake_ups, 1);
             let taken = self.empty(self.ring.produced());
             // Back off while nothing comes, and use the calm to look whether anything is missing.
-            wait = if taken > 0 { self.options.poll } else { (wait * 2).min(self.options.idle_poll) };
+            let busy = taken > 0 || self.is_high;
+            wait = if busy { self.options.poll } else { (wait * 2).min(self.options.idle_poll) };
             looked += 1;
             if taken == 0 || looked >= LOOK_EVERY {
                 looked = 0;
@@ -84,7 +84,7 @@ impl Worker {
         match self.epoll.wait(&mut events, timeout) {
             Ok(n) if events[..n].iter().any(|event| event.data() == BELL_EVENT) => {
                 // It only rang: the commands are in the channel.
-                let _ = self.bell.read();
+                let _ = self.outside.bell.read();
             }
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(errno) => {
@@ -98,7 +98,7 @@ impl Worker {
     /// Does what was asked. False: the drain has been dropped.
     fn obey(&mut self) -> bool {
         loop {
-            match self.commands.try_recv() {
+            match self.outside.commands.try_recv() {
                 Ok(Command::Add(slot, sink, reply)) => {
                     self.slots.add(slot, sink);
                     let _ = reply.send(());
@@ -121,25 +121,23 @@ impl Worker {
         let mut total = 0;
         loop {
             self.look_at_fill();
-            let Self { ring, slots, shared, .. } = self;
-            let mut entries = 0;
+            let (mut entries, mut unclaimed) = (0, 0);
+            let Self { ring, slots, outside, .. } = self;
+            let shared = &outside.shared;
             let taken = ring.take(CHUNK_BYTES, |bytes| {
                 entries += 1;
-                match Record::parse(bytes) {
-                    Ok((entry, _)) => {
-                        if !slots.push(entry.head.slot, entry) {
-                            shared.unclaimed.fetch_add(1, Ordering::Relaxed);
-                        }
-                    }
+                match RecordRef::parse(bytes) {
+                    Ok((entry, _)) => unclaimed += u64::from(!slots.push(entry)),
                     Err(error) => {
-                        shared.malformed.fetch_add(1, Ordering::Relaxed);
+                        count(&shared.malformed, 1);
                         tracing::error!(%error, "an entry of the ring is not a record");
                     }
                 }
             });
-            shared.entries.fetch_add(entries, Ordering::Relaxed);
-            shared.bytes.fetch_add(taken, Ordering::Relaxed);
-            self.slots.deliver();
+            count(&shared.entries, entries);
+            count(&shared.unclaimed, unclaimed);
+            count(&shared.bytes, taken);
+            self.deliver();
             total += taken;
             if taken == 0 || self.ring.consumed() >= until {
                 self.look_at_fill();
@@ -148,13 +146,19 @@ impl Worker {
         }
     }
 
+    fn deliver(&mut self) {
+        count(&self.outside.shared.batches, self.slots.deliver());
+    }
+
     fn look_at_fill(&mut self) {
-        let waiting_bytes = self.ring.waiting();
-        self.shared.most_waiting_bytes.fetch_max(waiting_bytes, Ordering::Relaxed);
-        if !self.is_high && waiting_bytes >= self.high {
+        let (waiting_bytes, queued_bytes) = (self.ring.waiting(), self.outside.buffers.queued_bytes());
+        self.outside.shared.waiting_bytes.store(waiting_bytes, Ordering::Relaxed);
+        self.outside.shared.most_waiting_bytes.fetch_max(waiting_bytes, Ordering::Relaxed);
+        let most_queued = self.options.max_queued_bytes;
+        if !self.is_high && (waiting_bytes >= self.high || queued_bytes >= most_queued) {
             self.is_high = true;
-            (self.on_fill)(Fill::High { waiting_bytes });
-        } else if self.is_high && waiting_bytes < self.high / 4 {
+            (self.on_fill)(Fill::High { waiting_bytes, queued_bytes });
+        } else if self.is_high && waiting_bytes < self.high / 4 && queued_bytes <= most_queued / 4 {
             self.is_high = false;
             (self.on_fill)(Fill::Low);
         }
@@ -178,7 +182,7 @@ impl Worker {
             }
         }
         self.slots.mark(slot, numbered);
-        self.slots.deliver();
+        self.deliver();
         Ok(numbered)
     }
 

@@ -23,7 +23,7 @@ pub mod policy;
 mod reader;
 pub mod spool;
 #[cfg(test)]
-mod synthetic;
+pub(crate) mod synthetic;
 mod writer;
 
 pub use chain::Chain;

@@ -1,6 +1,5 @@
 //! A cgroup that is recorded, with a guest in it.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -10,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use migrate::probe::{Options, Recorder};
 use migrate::record::Record;
-use migrate::ring::{Assembler, Batch, Drain, DrainOptions, Event, Fill, Stats};
+use migrate::ring::{Assembler, Batch, Drain, DrainOptions, Event, Fill, GapReason, Stats};
 use migrate_common::maps::Counters;
 
 use crate::guest;
@@ -20,7 +19,7 @@ use crate::guest;
 pub struct Recording {
     pub records: Vec<Record>,
     /// Where and why it ended before its end.
-    pub gap: Option<Event>,
+    pub gap: Option<(u64, GapReason)>,
     pub counters: Counters,
     pub stats: Stats,
     pub fills: Vec<Fill>,
@@ -100,7 +99,7 @@ pub struct Session {
     drain: Drain,
     cgroup: Cgroup,
     slot: u32,
-    batches: Arc<Mutex<VecDeque<Batch>>>,
+    log: Arc<Mutex<Log>>,
     fills: Arc<Mutex<Vec<Fill>>>,
     launcher: Child,
 }
@@ -120,11 +119,11 @@ impl Session {
         .unwrap();
         let cgroup = Cgroup::new();
         let slot = recorder.add(cgroup.id()).unwrap();
-        let batches = Arc::new(Mutex::new(VecDeque::<Batch>::new()));
-        let sink = Arc::clone(&batches);
-        drain.add_sink(slot, Box::new(move |batch| sink.lock().unwrap().push_back(batch))).unwrap();
+        let log = Arc::new(Mutex::new(Log::default()));
+        let sink = Arc::clone(&log);
+        drain.add_sink(slot, Box::new(move |batch| sink.lock().unwrap().take(&batch))).unwrap();
         let launcher = start(guest, &cgroup);
-        Self { recorder, drain, cgroup, slot, batches, fills, launcher }
+        Self { recorder, drain, cgroup, slot, log, fills, launcher }
     }
 
     pub fn counters(&self) -> Counters {
@@ -157,10 +156,10 @@ impl Session {
         let counters = self.recorder.counters(self.slot).unwrap();
         assert_eq!(flushed, counters.seq, "nothing is numbered after the removal");
         assert_eq!(self.recorder.missed_runs().unwrap(), 0);
-        let (records, gap) = assemble(self.batches.lock().unwrap().drain(..));
+        let log = std::mem::take(&mut *self.log.lock().unwrap());
         Recording {
-            records,
-            gap,
+            records: log.records,
+            gap: log.assembler.gap(),
             counters,
             stats: self.drain.stats(),
             fills: self.fills.lock().unwrap().clone(),
@@ -170,27 +169,27 @@ impl Session {
     }
 }
 
-fn assemble(batches: impl Iterator<Item = Batch>) -> (Vec<Record>, Option<Event>) {
-    let mut assembler = Assembler::new();
-    let (mut records, mut gap) = (Vec::new(), None);
-    for batch in batches {
-        assembler.feed(batch);
-        while let Some(event) = next(&mut assembler) {
-            match event {
-                Event::Record(record) => records.push(record),
-                Event::Gap { .. } => gap = Some(event),
-            }
-        }
-    }
-    (records, gap)
+/// What came out of the ring.
+#[derive(Default)]
+struct Log {
+    assembler: Assembler,
+    records: Vec<Record>,
 }
 
-/// The next event; execs have no images here.
-fn next(assembler: &mut Assembler) -> Option<Event> {
-    if let Some(host_tid) = assembler.waits_for_image() {
-        assembler.no_image(host_tid);
+impl Log {
+    fn take(&mut self, batch: &Batch) {
+        let Self { assembler, records } = self;
+        let mut keep = |event: Event<'_>| {
+            if let Event::Record(record) = event {
+                records.push(record.to_owned());
+            }
+        };
+        assembler.feed(batch, &mut keep);
+        // Execs have no images here.
+        while let Some(host_tid) = assembler.waits_for_image() {
+            assembler.no_image(host_tid, &mut keep);
+        }
     }
-    assembler.poll()
 }
 
 impl Recording {

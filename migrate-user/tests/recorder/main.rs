@@ -7,7 +7,7 @@ mod guest;
 use container::{Recording, Session, record, unable};
 use guest::MARK;
 use migrate::record::Record;
-use migrate::ring::{Event, Fill, GapReason};
+use migrate::ring::{Fill, GapReason};
 use migrate_common::record::{COMPAT_NR, Class, Kind, flags};
 
 const MEGABYTE: u32 = 1 << 20;
@@ -167,7 +167,7 @@ fn a_call_that_is_not_told_whole_ends_the_log() {
         let counted = (recording.counters.too_large, recording.counters.faults);
         let last = recording.records.last().unwrap();
         assert_eq!((i64::from(last.head.nr), last.head.args[0]), (libc::SYS_getppid, MARK), "the call before is told");
-        let Some(Event::Gap { at_seq, why }) = recording.gap else { panic!("no gap after {guest}: {:?}", recording.counters) };
+        let Some((at_seq, why)) = recording.gap else { panic!("no gap after {guest}: {:?}", recording.counters) };
         assert_eq!((at_seq, why, recording.exit_code), (last.head.seq + 1, expected, 0));
         assert_eq!(counted, if why == GapReason::Fault { (0, 1) } else { (1, 0) });
     }
@@ -263,7 +263,7 @@ fn what_a_ring_that_is_too_small_loses_ends_the_log() {
     needs_bpf!();
     let recording = record("storm", 16 << 10);
     assert!(recording.counters.ring_full > 0, "{:?}", recording.counters);
-    let Some(Event::Gap { at_seq, why }) = recording.gap else { panic!("no gap: {:?}", recording.counters) };
+    let Some((at_seq, why)) = recording.gap else { panic!("no gap: {:?}", recording.counters) };
     assert_eq!((at_seq, why), (recording.records.len() as u64, GapReason::Lost));
     assert!(recording.records.iter().enumerate().all(|(n, record)| record.head.seq == n as u64));
     assert!(recording.fills.iter().any(|fill| matches!(fill, Fill::High { .. })), "the high-water mark was told");
