@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -44,10 +44,11 @@ fn cgroup_root() -> Option<PathBuf> {
     roots.into_iter().find(|root| root.join("cgroup.procs").exists() && root.join("cgroup.controllers").exists())
 }
 
-struct Cgroup(PathBuf);
+/// A cgroup of its own, removed with it.
+pub struct Cgroup(PathBuf);
 
 impl Cgroup {
-    fn new() -> Self {
+    pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = cgroup_root().unwrap().join(format!("migrate-recorder-test-{}-{n}", std::process::id()));
@@ -55,7 +56,11 @@ impl Cgroup {
         Self(path)
     }
 
-    fn id(&self) -> u64 {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn id(&self) -> u64 {
         fs::metadata(&self.0).unwrap().ino()
     }
 }
@@ -73,7 +78,7 @@ impl Drop for Cgroup {
 }
 
 /// Starts a guest in a cgroup, recorded or not.
-fn start(guest: &str, cgroup: &Cgroup) -> Child {
+pub fn start(guest: &str, cgroup: &Cgroup) -> Child {
     Command::new("/proc/self/exe")
         .env(guest::LAUNCH, format!("{guest}:{}", cgroup.0.display()))
         .stdin(Stdio::null())
@@ -99,7 +104,8 @@ pub struct Session {
     drain: Drain,
     cgroup: Cgroup,
     slot: u32,
-    log: Arc<Mutex<Log>>,
+    /// Looked at when the guest has ended: whoever takes long on the drain's thread lets the ring fill.
+    batches: Arc<Mutex<Vec<Batch>>>,
     fills: Arc<Mutex<Vec<Fill>>>,
     launcher: Child,
 }
@@ -119,11 +125,11 @@ impl Session {
         .unwrap();
         let cgroup = Cgroup::new();
         let slot = recorder.add(cgroup.id()).unwrap();
-        let log = Arc::new(Mutex::new(Log::default()));
-        let sink = Arc::clone(&log);
-        drain.add_sink(slot, Box::new(move |batch| sink.lock().unwrap().take(&batch))).unwrap();
+        let batches = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&batches);
+        drain.add_sink(slot, Box::new(move |batch| sink.lock().unwrap().push(batch))).unwrap();
         let launcher = start(guest, &cgroup);
-        Self { recorder, drain, cgroup, slot, log, fills, launcher }
+        Self { recorder, drain, cgroup, slot, batches, fills, launcher }
     }
 
     pub fn counters(&self) -> Counters {
@@ -156,7 +162,8 @@ impl Session {
         let counters = self.recorder.counters(self.slot).unwrap();
         assert_eq!(flushed, counters.seq, "nothing is numbered after the removal");
         assert_eq!(self.recorder.missed_runs().unwrap(), 0);
-        let log = std::mem::take(&mut *self.log.lock().unwrap());
+        let mut log = Log::default();
+        self.batches.lock().unwrap().drain(..).for_each(|batch| log.take(&batch));
         Recording {
             records: log.records,
             gap: log.assembler.gap(),

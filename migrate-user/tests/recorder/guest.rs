@@ -92,6 +92,7 @@ fn run(guest: &str) -> i32 {
         "too-large" => big_zero((64 << 20) + 1),
         "unreadable" => unreadable(),
         "endless" => endless(3),
+        "paced" => paced(),
         "storm" => storm(8, 100_000),
         "measure" => measure(),
         _ => return 127,
@@ -304,6 +305,15 @@ fn endless(tasks: u32) {
         }
     }
     call(libc::SYS_wait4, &[u64::MAX, 0, 0, 0]);
+}
+
+/// Sleeps between its calls, as a server does that is not busy.
+fn paced() {
+    let pause = [0u64, 50_000];
+    loop {
+        mark(0);
+        call(libc::SYS_nanosleep, &[pause.as_ptr() as u64, 0]);
+    }
 }
 
 /// Prints what calls cost, in ns.

@@ -2,6 +2,7 @@
 //! them each test says that it was skipped.
 
 mod container;
+mod cost;
 mod guest;
 
 use container::{Recording, Session, record, unable};
@@ -277,4 +278,15 @@ fn what_recording_costs_is_printed() {
     let recording = record("measure", 64 * MEGABYTE);
     println!("recorded: {}{:?} {:?}", recording.stdout, recording.stats, recording.gap);
     println!("without: {}", container::run_unrecorded("measure"));
+}
+
+#[test]
+#[ignore = "prints costs; run it alone"]
+fn what_user_space_costs_is_printed() {
+    needs_bpf!();
+    for guest in ["paced", "endless"] {
+        for poll_ms in [1, 5, 10, 20] {
+            cost::print(guest, std::time::Duration::from_millis(poll_ms));
+        }
+    }
 }

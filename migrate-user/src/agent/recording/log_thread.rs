@@ -74,8 +74,8 @@ impl LogThread {
         let work = self.work;
         self.keeper.shared.with(|state| state.work = work);
         self.work.wake_ups += 1;
-        match self.keeper.since {
-            Some(since) => queue.recv_timeout((since + self.rule.age).saturating_duration_since(Instant::now())),
+        match self.keeper.due_at(&self.rule) {
+            Some(due) => queue.recv_timeout(due.saturating_duration_since(Instant::now())),
             None => queue.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
         }
     }
@@ -213,6 +213,11 @@ impl Keeper {
 
     fn pending_bytes(&self) -> usize {
         self.spool.as_ref().map_or(0, Spool::pending_bytes)
+    }
+
+    /// When the chunk that is being collected closes whether it is full or not.
+    fn due_at(&self, rule: &CloseRule) -> Option<Instant> {
+        self.since.filter(|_| self.pending_bytes() > 0).map(|since| since + rule.age)
     }
 
     fn is_due(&self, rule: &CloseRule) -> bool {
