@@ -120,10 +120,10 @@ impl Log {
                 failed.get_or_insert(error);
             }
         };
-        for entry in &batch.entries {
-            order.entry(entry.as_ref(), &mut each);
+        for entry in batch.entries() {
+            order.entry(entry, &mut each);
         }
-        if let Some(below) = batch.drained_below {
+        if let Some(below) = batch.drained_below() {
             order.drained(below, &mut each);
         }
     }
