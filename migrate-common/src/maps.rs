@@ -9,7 +9,7 @@ pub const PIECE_BYTES: usize = 16 * 1024;
 /// Pieces of one system call: 64 MiB. More ends the log.
 pub const MAX_PIECES: u32 = 4096;
 
-/// Key: the cgroup's id (v2 inode number). What the programs must know of a container.
+/// Key: the cgroup's id (v2 inode number). What the programs must know of a container; several cgroups may share a slot.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Container {
@@ -17,6 +17,11 @@ pub struct Container {
     pub slot: u32,
     /// [`phase`].
     pub phase: u32,
+    /// [`mode`].
+    pub mode: u32,
+    /// The groups that are wanted, as [`GroupSet::bits`](crate::syscalls::GroupSet::bits): calls of others leave the program
+    /// early, unnumbered.
+    pub groups: u32,
 }
 
 /// Where a container is.
@@ -27,23 +32,67 @@ pub mod phase {
     pub const RECORDING: u32 = 1;
 }
 
-/// What has been seen and lost of a container. `seq` numbers every record before its space is asked for, so a loss leaves a
-/// hole. It is the one number that the CPUs share, in a map of its own; the others are a CPU's each and are summed to be read.
+/// What is made of a container's calls. Bits of [`Container::mode`].
+pub mod mode {
+    /// Records in the ring. Without it nothing is numbered, and only tallies are kept.
+    pub const CAPTURE: u32 = 1;
+}
+
+/// What has been seen and lost of a container.
+///
+/// Each record ends in exactly one of three numbers: `seen = emitted + too_large + ring_full` once no program runs for the
+/// container. They count records, however many pieces a record has. `seq` is the one number that the CPUs share, in a map of
+/// its own; the others are a CPU's each and are summed to be read.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Counters {
-    /// Records numbered: the next `seq`.
+    /// Records numbered by all CPUs, which is the next `seq`. A record is numbered before room in the ring is asked for, so a
+    /// loss leaves a hole.
     pub seq: u64,
-    /// Records that the ring took.
+    /// Records numbered by this CPU.
+    pub seen: u64,
+    /// Records that the ring took whole.
     pub emitted: u64,
-    /// Records or pieces that the ring had no room for.
-    pub ring_full: u64,
-    /// Records whose payload was over the bounds.
+    /// Records whose payload was over the bounds: the ring took them, but cut short.
     pub too_large: u64,
-    /// Records whose payload could not be read.
+    /// Records that the ring had no room for, or for one of their pieces.
+    pub ring_full: u64,
+    /// Records, of `emitted`, whose payload could not be read.
     pub faults: u64,
-    /// Bytes that the ring took.
+    /// Bytes that the ring took: headers and payloads, of records and pieces.
     pub bytes: u64,
+}
+
+/// Calls of one number on one kind of descriptor that a CPU has seen of a container.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Tally {
+    pub events: u64,
+    /// Bytes of input, as far as row, arguments and result tell without a look at memory: what a log would carry as payload, but
+    /// for lengths that the kernel wrote to memory.
+    pub bytes: u64,
+}
+
+/// The value of the map of tallies: by [`tally::at`]. One a slot and CPU.
+pub type Tallies = [Tally; tally::LEN];
+
+/// Places in [`Tallies`].
+pub mod tally {
+    use crate::record::Kind;
+
+    /// Calls on whatever is no socket come first, calls on sockets in the second half.
+    pub const SOCKET: usize = 512;
+    pub const LEN: usize = 2 * SOCKET;
+    /// A number that no row has.
+    pub const UNKNOWN: usize = SOCKET - 1;
+    /// A record that is no system call is counted here, by its [`Kind`].
+    pub const KINDS: usize = 480;
+
+    /// The place of a kind of record that is no system call.
+    #[must_use]
+    pub const fn of(kind: Kind) -> usize {
+        KINDS + kind as usize
+    }
 }
 
 /// Byte offsets of kernel fields, read from the kernel's BTF at load: Rust's eBPF has no CO-RE.

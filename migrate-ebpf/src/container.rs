@@ -1,9 +1,12 @@
 //! Whose task this is.
 
 use aya_ebpf::helpers::bpf_get_current_cgroup_id;
-use migrate_common::maps::{Container, Counters, phase};
+use migrate_common::maps::{Container, mode, phase};
+use migrate_common::record::Kind;
+use migrate_common::syscalls::Group;
 
-use crate::maps::{self, CONTAINERS, COUNTERS};
+use crate::maps::CONTAINERS;
+use crate::tally;
 
 /// The current task's container in whatever phase, or none: the first question of every program.
 #[inline(always)]
@@ -13,16 +16,26 @@ pub fn current() -> Option<*mut Container> {
     CONTAINERS.get_ptr_mut(cgroup)
 }
 
-/// The slot of the current task's container, if it is being recorded.
+/// The current task's container, if it is being recorded.
 #[inline(always)]
-pub fn recording() -> Option<u32> {
+pub fn recording() -> Option<Container> {
     // SAFETY: a value of a map without deletion under us: the kernel frees it after the program has ended.
     let container = unsafe { current()?.read() };
-    (container.phase == phase::RECORDING).then_some(container.slot)
+    (container.phase == phase::RECORDING).then_some(container)
 }
 
-/// This CPU's counters of a slot.
+/// The slot to make a record in of something that is no system call; it is tallied here.
 #[inline(always)]
-pub fn counters(slot: u32) -> Option<&'static mut Counters> {
-    maps::own(&COUNTERS, slot)
+pub fn wants(container: &Container, kind: Kind, group: Group) -> Option<u32> {
+    if container.groups & group.bit() == 0 {
+        return None;
+    }
+    tally::add_kind(container.slot, kind);
+    captures(container).then_some(container.slot)
+}
+
+/// Whether records are made, and not only counts.
+#[inline(always)]
+pub fn captures(container: &Container) -> bool {
+    container.mode & mode::CAPTURE != 0
 }

@@ -1,15 +1,17 @@
 //! Numbering records and putting them into the ring.
 //!
-//! A record's number is taken before anything can go wrong with it, so whatever is lost leaves a hole that userspace sees.
+//! A record's number is taken before anything can go wrong with it, so whatever is lost leaves a hole that userspace sees. Small
+//! records are written where the ring has room for them ([`reserve`]); a record of unknown length is put together in [`ENTRY`]
+//! and copied ([`output`]).
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_reserve, bpf_ringbuf_submit};
+use core::ffi::c_void;
 use migrate_common::maps::{Counters, PIECE_BYTES};
-use migrate_common::record::{HEADER_BYTES, Header, Kind};
+use migrate_common::record::{HEADER_BYTES, Header, Kind, flags};
 
-use crate::kernel::wake_bytes;
-use crate::maps::{self, ENTRY, RING, SEQUENCE, UNWOKEN};
-use crate::{container, task};
+use crate::kernel::{load, offset, wake_bytes};
+use crate::maps::{self, COUNTERS, ENTRY, RING, SEQUENCE, UNWOKEN};
+use crate::task;
 
 /// include/uapi/linux/bpf.h
 const BPF_RB_NO_WAKEUP: u64 = 1;
@@ -36,6 +38,162 @@ pub enum Wake {
     Batched,
 }
 
+/// What a record tells, apart from who and when.
+#[repr(C)]
+pub struct Event {
+    pub kind: u8,
+    pub class: u8,
+    pub flags: u16,
+    pub nr: i32,
+    pub ret: i64,
+    /// 8 places, so that a mask bounds an index.
+    pub args: [u64; 8],
+}
+
+impl Event {
+    /// An event that is no system call.
+    #[inline(always)]
+    pub fn new(kind: Kind, args: [u64; 6]) -> Self {
+        let [a, b, c, d, e, f] = args;
+        Self { kind: kind as u8, class: 0, flags: 0, nr: 0, ret: 0, args: [a, b, c, d, e, f, 0, 0] }
+    }
+}
+
+/// A record that has its number.
+pub struct Numbered {
+    pub slot: u32,
+    pub seq: u64,
+    counters: &'static mut Counters,
+}
+
+/// Numbers the next record of a slot.
+#[inline(always)]
+pub fn number(slot: u32) -> Option<Numbered> {
+    let counters = counters(slot)?;
+    let seq = fetch_increment(SEQUENCE.get_ptr_mut(slot)?);
+    counters.seen += 1;
+    Some(Numbered { slot, seq, counters })
+}
+
+/// This CPU's counters of a slot.
+#[inline(always)]
+pub fn counters(slot: u32) -> Option<&'static mut Counters> {
+    maps::own(&COUNTERS, slot)
+}
+
+impl Numbered {
+    /// The header of the record, if it has `len` bytes.
+    #[inline(always)]
+    pub fn header(&self, event: &Event, len: usize) -> Header {
+        let task = task::current();
+        let [a, b, c, d, e, f, ..] = event.args;
+        Header {
+            len: len as u32,
+            kind: event.kind,
+            class: event.class,
+            flags: event.flags,
+            slot: self.slot,
+            tid: task::tid(task).nr,
+            seq: self.seq,
+            // SAFETY: a helper without arguments.
+            time_ns: unsafe { bpf_ktime_get_ns() },
+            nr: event.nr,
+            host_tid: load(task, offset!(task_pid)),
+            ret: event.ret,
+            args: [a, b, c, d, e, f],
+        }
+    }
+
+    /// Says how the record ended, once: it has left, or the ring was full.
+    #[inline(always)]
+    pub fn account(self, left: bool, flags: u16) {
+        account(self.counters, left, flags);
+    }
+
+    /// Sends a record without payload.
+    #[inline(always)]
+    pub fn send(self, event: &Event, wake: Wake) {
+        let entry = reserve(HEADER_BYTES as u64);
+        if entry.is_null() {
+            return self.account(false, event.flags);
+        }
+        // SAFETY: the ring gave `HEADER_BYTES` bytes, 8-byte aligned.
+        unsafe { entry.cast::<Header>().write(self.header(event, HEADER_BYTES)) };
+        self.submit(entry, HEADER_BYTES, HEADER_BYTES, event.flags, wake);
+    }
+
+    /// Hands an entry of `room` bytes, of which the record takes `len`, to the reader.
+    #[inline(always)]
+    pub fn submit(self, entry: *mut u8, room: usize, len: usize, flags: u16, wake: Wake) {
+        self.counters.bytes += len as u64;
+        // SAFETY: `entry` came from `reserve` and is not used any more.
+        unsafe { bpf_ringbuf_submit(entry.cast(), wake_flags(room, wake)) };
+        self.account(true, flags);
+    }
+}
+
+/// Counts how a record ended: each in exactly one of three numbers.
+#[inline(always)]
+pub fn account(counters: &mut Counters, left: bool, flags: u16) {
+    if !left {
+        counters.ring_full += 1;
+        return;
+    }
+    if flags & flags::TOO_LARGE != 0 {
+        counters.too_large += 1;
+    } else {
+        counters.emitted += 1;
+    }
+    if flags & flags::FAULT != 0 {
+        counters.faults += 1;
+    }
+}
+
+/// Room for an entry in the ring, or null. The verifier wants `bytes` to be a constant on each path that leads here.
+#[inline(always)]
+pub fn reserve(bytes: u64) -> *mut u8 {
+    // SAFETY: the verifier checks that the map is a ring, and that what is returned is submitted.
+    unsafe { bpf_ringbuf_reserve(ring(), bytes, 0).cast() }
+}
+
+/// Puts the first `len` bytes at `entry`, a record or a piece, into the ring. False: the ring was full.
+///
+/// `len` is bounded by the caller so that the verifier sees it.
+#[inline(always)]
+pub fn output(entry: *const u8, len: usize, counters: &mut Counters) -> bool {
+    let flags = wake_flags(len, Wake::Batched);
+    // SAFETY: the verifier checks that the map is a ring and that `len` bytes can be read at `entry`.
+    let ret = unsafe { bpf_ringbuf_output(ring(), entry.cast_mut().cast(), len as u64, flags) };
+    if ret != 0 {
+        return false;
+    }
+    counters.bytes += len as u64;
+    true
+}
+
+/// The entry under construction on this CPU.
+#[inline(always)]
+pub fn entry() -> Option<&'static mut Entry> {
+    maps::own(&ENTRY, 0)
+}
+
+#[inline(always)]
+fn ring() -> *mut c_void {
+    (&raw const RING).cast_mut().cast()
+}
+
+/// Waking the reader costs more than the record: a CPU does it once every so many bytes, the reader's timer does the rest.
+#[inline(always)]
+fn wake_flags(len: usize, wake: Wake) -> u64 {
+    let Some(unwoken) = maps::own(&UNWOKEN, 0) else { return BPF_RB_FORCE_WAKEUP };
+    *unwoken += len as u64;
+    if wake == Wake::Now || *unwoken >= wake_bytes() {
+        *unwoken = 0;
+        return BPF_RB_FORCE_WAKEUP;
+    }
+    BPF_RB_NO_WAKEUP
+}
+
 /// Adds 1 to a number that other CPUs add to, too; what it was before. In assembler, since core has no `fetch_add` for BPF,
 /// which lacked it before cpu v3.
 #[inline(always)]
@@ -51,60 +209,4 @@ fn fetch_increment(number: *mut u64) -> u64 {
         );
     }
     value
-}
-
-/// Fills in the header of a new record of the current task, and numbers it.
-#[inline(always)]
-pub fn number(head: &mut Header, slot: u32, kind: Kind) -> Option<&'static mut Counters> {
-    let counters = container::counters(slot)?;
-    head.len = HEADER_BYTES as u32;
-    head.kind = kind as u8;
-    head.class = 0;
-    head.flags = 0;
-    head.slot = slot;
-    head.tid = task::tid(task::current()).nr;
-    head.nr = 0;
-    head.host_tid = bpf_get_current_pid_tgid() as u32;
-    head.ret = 0;
-    head.args = [0; 6];
-    // SAFETY: a helper without arguments.
-    head.time_ns = unsafe { bpf_ktime_get_ns() };
-    head.seq = fetch_increment(SEQUENCE.get_ptr_mut(slot)?);
-    Some(counters)
-}
-
-/// Puts the first `len` bytes at `entry` into the ring, `first` if it is a record's first entry. False: the ring was full.
-///
-/// `len` is bounded by the caller so that the verifier sees it.
-#[inline(always)]
-pub fn output(entry: *const u8, len: usize, counters: &mut Counters, first: bool, wake: Wake) -> bool {
-    let flags = wake_flags(len, wake);
-    let ring = (&raw const RING).cast_mut().cast();
-    // SAFETY: the verifier checks that the map is a ring and that `len` bytes can be read at `entry`.
-    let ret = unsafe { bpf_ringbuf_output(ring, entry.cast_mut().cast(), len as u64, flags) };
-    if ret != 0 {
-        counters.ring_full += 1;
-        return false;
-    }
-    counters.emitted += u64::from(first);
-    counters.bytes += len as u64;
-    true
-}
-
-/// The entry under construction on this CPU.
-#[inline(always)]
-pub fn entry() -> Option<&'static mut Entry> {
-    maps::own(&ENTRY, 0)
-}
-
-/// Waking the reader costs more than the record: a CPU does it once every so many bytes, the reader's timer does the rest.
-#[inline(always)]
-fn wake_flags(len: usize, wake: Wake) -> u64 {
-    let Some(unwoken) = maps::own(&UNWOKEN, 0) else { return BPF_RB_FORCE_WAKEUP };
-    *unwoken += len as u64;
-    if wake == Wake::Now || *unwoken >= wake_bytes() {
-        *unwoken = 0;
-        return BPF_RB_FORCE_WAKEUP;
-    }
-    BPF_RB_NO_WAKEUP
 }

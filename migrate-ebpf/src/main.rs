@@ -19,6 +19,7 @@ mod sched_process_exit;
 mod sched_process_fork;
 mod signal_deliver;
 mod sys_exit;
+mod tally;
 mod task;
 
 /// Never reached: every index in these programs is masked or compared first, which the verifier checks.

@@ -2,11 +2,12 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use migrate_common::maps::{Container, Counters, MAX_CONTAINERS};
+use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, Tallies};
 use migrate_common::syscalls::KRow;
 
 use crate::emit::Entry;
 use crate::payload::Work;
+use crate::sys_exit::Call;
 
 /// This CPU's value of a per-CPU map.
 #[inline(always)]
@@ -30,6 +31,10 @@ pub static SEQUENCE: Array<u64> = Array::with_max_entries(MAX_CONTAINERS, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(MAX_CONTAINERS, 0);
 
+/// By slot; the loader sets how many slots have one.
+#[map]
+pub static TALLIES: PerCpuArray<Tallies> = PerCpuArray::with_max_entries(1, 0);
+
 /// All containers' records. The loader sets its size.
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(64 * 1024 * 1024, 0);
@@ -50,6 +55,10 @@ pub static RESTARTS: HashMap<u32, i32> = HashMap::with_max_entries(65536, 0);
 /// Where an entry is put together; index 0. Programs do not nest on a CPU: the kernel counts a second run as a miss.
 #[map]
 pub static ENTRY: PerCpuArray<Entry> = PerCpuArray::with_max_entries(1, 0);
+
+/// The call that returns; index 0.
+#[map]
+pub static CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
 
 /// How far the capture of a payload is; index 0.
 #[map]

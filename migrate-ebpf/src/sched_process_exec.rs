@@ -2,10 +2,11 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use migrate_common::maps::phase;
-use migrate_common::record::{Header, Kind};
+use migrate_common::maps::{Container, phase};
+use migrate_common::record::Kind;
+use migrate_common::syscalls::Group;
 
-use crate::emit::{self, Wake};
+use crate::emit::{self, Event, Wake};
 use crate::kernel::{Kptr, load, offset};
 use crate::{container, task};
 
@@ -14,7 +15,9 @@ const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
 
 #[btf_tracepoint(function = "sched_process_exec")]
 fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
-    if let Some(slot) = started() {
+    if let Some(container) = started()
+        && let Some(slot) = container::wants(&container, Kind::Exec, Group::Process)
+    {
         #[cfg(feature = "log")]
         aya_log_ebpf::debug!(&ctx, "slot {}: exec", slot);
         record(slot, ctx.arg::<*const u8>(0), ctx.arg(1));
@@ -22,10 +25,10 @@ fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// The slot to record for. A container that its runtime still sets up starts here, when pid 1 of a pid namespace enters
+/// The container to record for. One that its runtime still sets up starts here, when pid 1 of a pid namespace enters
 /// the image that the container was made for.
 #[inline(always)]
-fn started() -> Option<u32> {
+fn started() -> Option<Container> {
     // SAFETY: as in `container::recording`; who else writes the phase writes the same.
     let container = unsafe { &mut *container::current()? };
     if container.phase == phase::SETUP {
@@ -35,16 +38,14 @@ fn started() -> Option<u32> {
         }
         container.phase = phase::RECORDING;
     }
-    (container.phase == phase::RECORDING).then_some(container.slot)
+    (container.phase == phase::RECORDING).then_some(*container)
 }
 
 #[inline(always)]
 fn record(slot: u32, task: Kptr, old_pid: u32) {
-    let Some(entry) = emit::entry() else { return };
-    let head = &mut entry.head;
-    let Some(counters) = emit::number(head, slot, Kind::Exec) else { return };
+    let Some(numbered) = emit::number(slot) else { return };
     let personality: u32 = load(task, offset!(task_personality));
-    head.args[0] = u64::from(personality & ADDR_NO_RANDOMIZE != 0);
-    head.args[1] = u64::from(load::<u32>(task, offset!(task_pid)) != old_pid);
-    emit::output((&raw const *head).cast(), size_of::<Header>(), counters, true, Wake::Now);
+    let follower = load::<u32>(task, offset!(task_pid)) != old_pid;
+    let args = [u64::from(personality & ADDR_NO_RANDOMIZE != 0), u64::from(follower), 0, 0, 0, 0];
+    numbered.send(&Event::new(Kind::Exec, args), Wake::Now);
 }

@@ -2,15 +2,18 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use migrate_common::record::{Header, Kind};
+use migrate_common::record::Kind;
+use migrate_common::syscalls::Group;
 
-use crate::emit::{self, Wake};
+use crate::emit::{self, Event, Wake};
 use crate::kernel::{Kptr, load, offset};
 use crate::{container, task};
 
 #[btf_tracepoint(function = "sched_process_fork")]
 fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
-    if let Some(slot) = container::recording() {
+    if let Some(container) = container::recording()
+        && let Some(slot) = container::wants(&container, Kind::Fork, Group::Process)
+    {
         record(slot, ctx.arg::<*const u8>(0), ctx.arg::<*const u8>(1));
     }
     0
@@ -18,13 +21,10 @@ fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn record(slot: u32, parent: Kptr, child: Kptr) {
-    let Some(entry) = emit::entry() else { return };
-    let head = &mut entry.head;
-    let Some(counters) = emit::number(head, slot, Kind::Fork) else { return };
+    let Some(numbered) = emit::number(slot) else { return };
     let parent_mm: u64 = load(parent, offset!(task_mm));
     let child_mm: u64 = load(child, offset!(task_mm));
-    head.args[0] = u64::from(task::tid(child).nr);
-    head.args[1] = u64::from(task::tgid(child));
-    head.args[2] = u64::from(parent_mm == child_mm);
-    emit::output((&raw const *head).cast(), size_of::<Header>(), counters, true, Wake::Now);
+    let shared = u64::from(parent_mm == child_mm);
+    let args = [task::tid(child).nr.into(), task::tgid(child).into(), shared, 0, 0, 0];
+    numbered.send(&Event::new(Kind::Fork, args), Wake::Now);
 }

@@ -4,8 +4,9 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use migrate_common::record::{HEADER_BYTES, Header, Kind, SEGMENT_BYTES};
+use migrate_common::syscalls::Group;
 
-use crate::emit::{self, Wake};
+use crate::emit::{self, Event, Wake};
 use crate::kernel::{Kptr, load, offset};
 use crate::{container, task};
 
@@ -14,7 +15,9 @@ const SIGINFO_BYTES: usize = 48;
 
 #[btf_tracepoint(function = "signal_deliver")]
 fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
-    if let Some(slot) = container::recording() {
+    if let Some(container) = container::recording()
+        && let Some(slot) = container::wants(&container, Kind::Signal, Group::Signal)
+    {
         record(slot, ctx.arg(0), ctx.arg::<*const u8>(1), ctx.arg::<*const u8>(2));
     }
     0
@@ -22,19 +25,27 @@ fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn record(slot: u32, signal: i32, info: Kptr, action: Kptr) {
-    let Some(entry) = emit::entry() else { return };
-    let Some(counters) = emit::number(&mut entry.head, slot, Kind::Signal) else { return };
+    const LEN: usize = HEADER_BYTES + SEGMENT_BYTES + SIGINFO_BYTES;
+    let Some(numbered) = emit::number(slot) else { return };
     let regs = task::registers();
-    let head: &mut Header = &mut entry.head;
-    head.len = (HEADER_BYTES + SEGMENT_BYTES + SIGINFO_BYTES) as u32;
-    head.nr = signal;
-    head.args[0] = load(action, offset!(sigaction_handler));
-    head.args[1] = load(action, offset!(sigaction_flags));
-    head.args[2] = load(regs, offset!(regs_orig_ax));
-    head.args[3] = load(regs, offset!(regs_ip));
-    // SAFETY: all within `payload`, whose start is 8-byte aligned: a segment's header and 48 bytes.
+    let args = [
+        load(action, offset!(sigaction_handler)),
+        load(action, offset!(sigaction_flags)),
+        load(regs, offset!(regs_orig_ax)),
+        load(regs, offset!(regs_ip)),
+        0,
+        0,
+    ];
+    let mut event = Event::new(Kind::Signal, args);
+    event.nr = signal;
+    let entry = emit::reserve(LEN as u64);
+    if entry.is_null() {
+        return numbered.account(false, 0);
+    }
+    // SAFETY: the ring gave `LEN` bytes, 8-byte aligned: a header, a segment's header and 48 bytes.
     unsafe {
-        let segment = entry.payload.as_mut_ptr();
+        entry.cast::<Header>().write(numbered.header(&event, LEN));
+        let segment = entry.add(HEADER_BYTES);
         segment.cast::<u64>().write(0);
         segment.add(8).cast::<u64>().write(SIGINFO_BYTES as u64);
         let data = segment.add(SEGMENT_BYTES);
@@ -44,6 +55,5 @@ fn record(slot: u32, signal: i32, info: Kptr, action: Kptr) {
             data.cast::<i32>().write(signal);
         }
     }
-    let len = HEADER_BYTES + SEGMENT_BYTES + SIGINFO_BYTES;
-    emit::output((&raw const *entry).cast(), len, counters, true, Wake::Batched);
+    numbered.submit(entry, LEN, LEN, 0, Wake::Batched);
 }

@@ -1,15 +1,20 @@
 //! A system call returns.
+//!
+//! ```text
+//!   whose? -> which row? -> of what descriptor? -> wanted? -> tallied -> numbered -> none, one or many outputs
+//! ```
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use migrate_common::maps::Counters;
-use migrate_common::record::{COMPAT_NR, Class, HEADER_BYTES, Header, Kind, SEGMENT_BYTES, flags};
-use migrate_common::syscalls::{KRow, choice_key, krow_flags};
+use migrate_common::maps::Container;
+use migrate_common::record::{COMPAT_NR, Class, Kind, flags};
+use migrate_common::syscalls::{Group, KRow, choice_key, krow_flags};
 
-use crate::emit::{self, Entry, Wake};
-use crate::kernel::{Kptr, load, offset};
-use crate::maps::{CHOICES, RESTARTS, ROWS};
-use crate::{container, file, payload, task};
+use crate::emit::{self, Event, Wake};
+use crate::kernel::{Kptr, forget, load, offset};
+use crate::maps::{self, CALL, CHOICES, RESTARTS, ROWS};
+use crate::payload::{self, Outputs, shape};
+use crate::{container, file, tally, task};
 
 /// arch/x86/entry/syscalls/syscall_64.tbl
 const RT_SIGRETURN: i32 = 15;
@@ -22,17 +27,23 @@ const TS_COMPAT: u32 = 2;
 const ERESTART_RESTARTBLOCK: i64 = -516;
 /// [`KRow::fd`] of a row whose descriptor is its result.
 const FD_RET: u8 = 6;
-/// Bytes of a record with the offset of a file.
-const OFFSET_LEN: u32 = (HEADER_BYTES + SEGMENT_BYTES + size_of::<u64>()) as u32;
 const NO_FD: u8 = 0xff;
 const NO_SELECT: u8 = 0xff;
 
+/// The call that returns. It lies in a map and not on the stack: what is read back from there has no history that the verifier
+/// would follow.
+#[repr(C)]
+pub struct Call {
+    pub event: Event,
+    pub outputs: Outputs,
+}
+
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
-    if let Some(slot) = container::recording() {
-        record(slot, ctx.arg::<*const u8>(0), ctx.arg(1));
+    if let Some(container) = container::recording() {
+        record(&container, ctx.arg::<*const u8>(0), ctx.arg(1));
         #[cfg(feature = "log")]
-        tell_broken(&ctx, slot);
+        tell_broken(&ctx, container.slot);
     }
     0
 }
@@ -49,80 +60,96 @@ fn tell_broken(ctx: &BtfTracePointContext, slot: u32) {
 }
 
 #[inline(always)]
-fn record(slot: u32, regs: Kptr, ret: i64) {
-    let Some(entry) = emit::entry() else { return };
-    let head = &mut entry.head;
-    let Some(counters) = emit::number(head, slot, Kind::Syscall) else { return };
+fn record(container: &Container, regs: Kptr, ret: i64) {
     // rt_sigreturn has loaded the registers of before the signal, and with them orig_rax = -1.
     let orig_ax = load::<u64>(regs, offset!(regs_orig_ax)) as i32;
-    head.nr = if orig_ax == -1 { RT_SIGRETURN } else { orig_ax };
+    let mut nr = if orig_ax == -1 { RT_SIGRETURN } else { orig_ax };
     if load::<u32>(task::current(), offset!(task_thread_status)) & TS_COMPAT != 0 {
-        head.nr = head.nr.wrapping_add(COMPAT_NR);
+        nr = nr.wrapping_add(COMPAT_NR);
     }
-    head.ret = ret;
-    head.args[0] = load(regs, offset!(regs_di));
-    head.args[1] = load(regs, offset!(regs_si));
-    head.args[2] = load(regs, offset!(regs_dx));
-    head.args[3] = load(regs, offset!(regs_r10));
-    head.args[4] = load(regs, offset!(regs_r8));
-    head.args[5] = load(regs, offset!(regs_r9));
-    let nr = continued(head, counters);
-    let Some(row) = row(nr, head) else { return send(entry, counters) };
-    describe(head, row);
-    let own = head.class == Class::OwnFile as u8;
-    if own && ret > 0 && row.flags & krow_flags::OFFSET != 0 {
-        add_offset(entry);
-        return send(entry, counters);
+    let Some(call) = maps::own(&CALL, 0) else { return };
+    let event = &mut call.event;
+    event.kind = Kind::Syscall as u8;
+    (event.class, event.flags, event.nr, event.ret) = (Class::None as u8, 0, nr, ret);
+    event.args[0] = load(regs, offset!(regs_di));
+    event.args[1] = load(regs, offset!(regs_si));
+    event.args[2] = load(regs, offset!(regs_dx));
+    event.args[3] = load(regs, offset!(regs_r10));
+    event.args[4] = load(regs, offset!(regs_r8));
+    event.args[5] = load(regs, offset!(regs_r9));
+    let of = continued(event);
+    let row = row(of, event);
+    let group = if nr == RESTART_SYSCALL { Group::Signal as u8 } else { row.map_or(Group::Other as u8, |row| row.group) };
+    if container.groups & possible(group) == 0 {
+        return;
     }
-    if row.outs_len == 0 || (own && row.flags & krow_flags::NOT_OF_OWN_FILES != 0) {
-        return send(entry, counters);
+    if let Some(row) = row {
+        describe(event, row);
     }
-    payload::capture(slot, row);
+    let socket = is_socket(forget(&event.class));
+    let group = if group == Group::Read as u8 && socket { Group::Receive as u8 } else { group };
+    if container.groups & bit(group) == 0 {
+        return;
+    }
+    call.outputs.find(row, &call.event);
+    tally::add_call(container.slot, nr, socket, call.outputs.bytes);
+    if !container::captures(container) {
+        return;
+    }
+    let Some(numbered) = emit::number(container.slot) else { return };
+    match forget(&call.outputs.shape) {
+        shape::NONE => numbered.send(&call.event, Wake::Batched),
+        shape::OFFSET => payload::send_offset(numbered, &call.event),
+        shape::ONE => payload::send_one(numbered, call),
+        _ => {
+            if let Some(row) = row {
+                payload::capture(numbered, &call.event, row);
+            }
+        }
+    }
 }
 
-/// Sends a record without outputs.
+/// A group's bit.
 #[inline(always)]
-fn send(entry: &Entry, counters: &mut Counters) {
-    // Two lengths that the verifier knows, not one that it does not.
-    let len = if entry.head.len == OFFSET_LEN { OFFSET_LEN as usize } else { HEADER_BYTES };
-    emit::output((&raw const *entry).cast(), len, counters, true, Wake::Batched);
+fn bit(group: u8) -> u32 {
+    1 << (group & 31)
 }
 
-/// Adds where the file of the call, which its first argument names, now stands.
+/// The groups that a call of a row's group can turn out to be of.
 #[inline(always)]
-fn add_offset(entry: &mut Entry) {
-    entry.head.len = OFFSET_LEN;
-    let offset = file::offset(entry.head.args[0] as i32);
-    // SAFETY: all within `payload`, whose start is 8-byte aligned: a segment's header and 8 bytes.
-    unsafe {
-        let segment = entry.payload.as_mut_ptr().cast::<u64>();
-        segment.write(0);
-        segment.add(1).write(size_of::<u64>() as u64);
-        segment.add(2).write(offset);
-    }
+fn possible(group: u8) -> u32 {
+    if group == Group::Read as u8 { Group::Read.bit() | Group::Receive.bit() } else { bit(group) }
+}
+
+#[inline(always)]
+fn is_socket(class: u8) -> bool {
+    class == Class::Unix as u8 || class == Class::Inet as u8 || class == Class::Socket as u8
 }
 
 /// The number of the call whose outputs these are: for `restart_syscall` the one that it continues. The registers are the
 /// same, so its arguments are still there.
 #[inline(always)]
-fn continued(head: &mut Header, counters: &mut Counters) -> i32 {
-    let mut nr = head.nr;
+fn continued(event: &mut Event) -> i32 {
+    let mut nr = event.nr;
+    if nr != RESTART_SYSCALL && event.ret != ERESTART_RESTARTBLOCK {
+        return nr;
+    }
+    let host_tid: u32 = load(task::current(), offset!(task_pid));
     if nr == RESTART_SYSCALL {
-        let Some(of) = RESTARTS.get_ptr(head.host_tid) else { return nr };
+        let Some(of) = RESTARTS.get_ptr(host_tid) else { return nr };
         // SAFETY: only this task writes the value, and it is here.
         nr = unsafe { *of };
     }
-    if head.ret == ERESTART_RESTARTBLOCK && RESTARTS.insert(head.host_tid, nr, 0).is_err() {
+    if event.ret == ERESTART_RESTARTBLOCK && RESTARTS.insert(host_tid, nr, 0).is_err() {
         // Nobody would know what the restarted call writes.
-        head.flags |= flags::FAULT;
-        counters.faults += 1;
+        event.flags |= flags::FAULT;
     }
     nr
 }
 
 /// The row of a call, with its choice made.
 #[inline(always)]
-fn row(nr: i32, head: &Header) -> Option<&'static KRow> {
+fn row(nr: i32, event: &Event) -> Option<&'static KRow> {
     let row = ROWS.get(nr as u32)?;
     if row.flags & krow_flags::PRESENT == 0 {
         return None;
@@ -130,40 +157,33 @@ fn row(nr: i32, head: &Header) -> Option<&'static KRow> {
     if row.select == NO_SELECT {
         return Some(row);
     }
-    let key = choice_key(nr as u16, arg(head, row.select) as u32);
+    let key = choice_key(nr as u16, arg(event, row.select) as u32);
     // SAFETY: nothing is inserted or removed after the programs were attached.
     unsafe { CHOICES.get(key) }.or(Some(row))
 }
 
 /// Says what the call's descriptor is.
 #[inline(always)]
-fn describe(head: &mut Header, row: &KRow) {
+fn describe(event: &mut Event, row: &KRow) {
     if row.fd == NO_FD {
         return;
     }
-    let fd = if row.fd == FD_RET { head.ret } else { arg(head, row.fd) as i64 };
+    let fd = if row.fd == FD_RET { event.ret } else { arg(event, row.fd) as i64 };
     let (class, append) = file::class(fd as i32);
-    head.class = class as u8;
-    head.flags |= append;
-    let source = match head.nr {
-        SENDFILE => head.args[1],
-        COPY_FILE_RANGE => head.args[0],
+    event.class = class as u8;
+    event.flags |= append;
+    let source = match event.nr {
+        SENDFILE => event.args[1],
+        COPY_FILE_RANGE => event.args[0],
         _ => return,
     };
     if file::class(source as i32).0 == Class::OwnFile {
-        head.flags |= flags::FROM_OWN;
+        event.flags |= flags::FROM_OWN;
     }
 }
 
-/// Argument `index`. Written out: an index from memory would make the verifier want bounds on the record itself.
+/// Argument `index`.
 #[inline(always)]
-fn arg(head: &Header, index: u8) -> u64 {
-    match index {
-        0 => head.args[0],
-        1 => head.args[1],
-        2 => head.args[2],
-        3 => head.args[3],
-        4 => head.args[4],
-        _ => head.args[5],
-    }
+pub fn arg(event: &Event, index: u8) -> u64 {
+    event.args[(index & 7) as usize]
 }

@@ -1,6 +1,6 @@
 //! The rows in the form that the probes read from a map.
 
-use super::{Fd, Len, Out, Policy, Row, When};
+use super::{Fd, Group, Len, Out, Policy, Row, When};
 use bytemuck::{Pod, Zeroable};
 
 /// Outputs of one call at the most.
@@ -19,9 +19,12 @@ pub struct KRow {
     pub select: u8,
     /// How many of `outs` count.
     pub outs_len: u8,
+    /// The [`Group`]'s number.
+    pub group: u8,
+    pub zero: [u8; 3],
     pub outs: [KOut; MAX_OUTS],
 }
-const _: () = assert!(size_of::<KRow>() == 4 + 8 * MAX_OUTS);
+const _: () = assert!(size_of::<KRow>() == 8 * (1 + MAX_OUTS));
 
 /// Bits of [`KRow::flags`].
 pub mod krow_flags {
@@ -31,6 +34,8 @@ pub mod krow_flags {
     pub const NOT_OF_OWN_FILES: u8 = 2;
     /// Of a file of the container's own the offset after the call is told, as a segment at address 0.
     pub const OFFSET: u8 = 4;
+    /// An output is written although the call failed.
+    pub const ALWAYS: u8 = 8;
 }
 
 /// An output for the probes.
@@ -102,7 +107,7 @@ impl KRow {
     /// The row itself, without its choices.
     #[must_use]
     pub fn of_row(row: &Row) -> Self {
-        let mut k = Self::new(row.fd, row.policy, row.outs);
+        let mut k = Self::new(row.group, row.fd, row.policy, row.outs);
         k.select = row.select.as_ref().map_or(0xff, |select| select.arg);
         if row.moves_offset() {
             k.flags |= krow_flags::OFFSET;
@@ -113,11 +118,11 @@ impl KRow {
     /// One choice of a row.
     #[must_use]
     pub fn of_choice(row: &Row, choice: &super::Choice) -> Self {
-        Self::new(row.fd, choice.policy, choice.outs)
+        Self::new(row.group, row.fd, choice.policy, choice.outs)
     }
 
-    fn new(fd: Fd, policy: Policy, outs: &[Out]) -> Self {
-        let mut k = Self { flags: krow_flags::PRESENT, select: 0xff, ..Self::default() };
+    fn new(group: Group, fd: Fd, policy: Policy, outs: &[Out]) -> Self {
+        let mut k = Self { flags: krow_flags::PRESENT, select: 0xff, group: group as u8, ..Self::default() };
         k.fd = match fd {
             Fd::None => 0xff,
             Fd::Arg(arg) => arg,
@@ -125,6 +130,9 @@ impl KRow {
         };
         if policy == Policy::OwnElseInject {
             k.flags |= krow_flags::NOT_OF_OWN_FILES;
+        }
+        if outs.iter().any(|out| out.when == When::Always) {
+            k.flags |= krow_flags::ALWAYS;
         }
         for (at, out) in k.outs.iter_mut().zip(outs) {
             *at = out.into();

@@ -597,6 +597,11 @@ mod tests {
     }
 
     #[test]
+    fn numbers_leave_the_probes_room_to_tally_what_is_no_call() {
+        assert!(TABLE.iter().all(|row| usize::from(row.nr) < crate::maps::tally::KINDS));
+    }
+
+    #[test]
     fn choices_are_distinct() {
         for select in TABLE.iter().filter_map(|row| row.select.as_ref()) {
             for (at, choice) in select.choices.iter().enumerate() {

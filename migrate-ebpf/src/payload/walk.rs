@@ -10,20 +10,17 @@
 //! ```
 
 use bytemuck::{Pod, Zeroable};
-use migrate_common::maps::{Counters, MAX_PIECES, PIECE_BYTES};
-use migrate_common::record::{Header, flags};
+use migrate_common::record::flags;
 use migrate_common::syscalls::{KOut, KRow, MAX_OUTS, len_kind, when_kind};
 
-use crate::emit::Entry;
+use super::outputs::{MAX_BYTES, simple};
+use crate::emit::{Entry, Event};
 use crate::kernel::read_user;
 
-/// Bytes of one extent at the most: what [`MAX_PIECES`] pieces carry.
-const MAX_BYTES: u64 = MAX_PIECES as u64 * PIECE_BYTES as u64;
 /// Sizes of the structures of x86-64 that the programs read: struct user_msghdr, struct mmsghdr, struct iovec.
 const MSGHDR_BYTES: u64 = 56;
 const MMSGHDR_BYTES: u64 = 64;
 const IOVEC_BYTES: u64 = 16;
-const PAGE_BYTES: u64 = 4096;
 
 /// Values of [`Work::stage`].
 pub(super) mod stage {
@@ -63,17 +60,18 @@ pub struct Work {
     pub(super) filled: u64,
     pub(super) entries: u32,
     /// Set when the ring was full: nothing more of this record is sent.
-    pub(super) lost: u32,
+    pub(super) lost: u16,
+    /// Flags of the entries that have been sent.
+    pub(super) flags: u16,
 }
 
 impl Work {
-    /// Sets the walk to its start: the call that `head` tells, by its row.
+    /// Sets the walk to its start: the call that `event` tells, by its row.
     #[inline(always)]
-    pub(super) fn begin(&mut self, slot: u32, row: &KRow, head: &Header) {
+    pub(super) fn begin(&mut self, slot: u32, row: &KRow, event: &Event) {
         self.row = *row;
-        self.ret = head.ret;
-        let [a, b, c, d, e, f] = head.args;
-        self.args = [a, b, c, d, e, f, 0, 0];
+        self.ret = event.ret;
+        self.args = event.args;
         self.slot = slot;
         self.stage = stage::OUTS;
         self.out = 0;
@@ -82,6 +80,7 @@ impl Work {
         self.filled = 0;
         self.entries = 0;
         self.lost = 0;
+        self.flags = event.flags;
     }
 }
 
@@ -118,10 +117,10 @@ fn one(message: Message) -> MessageMany {
 
 /// Moves on: to the next extent, or to a state that has one. False: that was all.
 #[inline(always)]
-pub(super) fn next_extent(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> bool {
+pub(super) fn next_extent(work: &mut Work, entry: &mut Entry) -> bool {
     match work.stage {
-        stage::OUTS => return next_out(work, entry, counters),
-        stage::MESSAGE => return next_message(work, entry, counters),
+        stage::OUTS => return next_out(work, entry),
+        stage::MESSAGE => return next_message(work, entry),
         stage::NAME => {
             work.addr = work.current.name;
             work.left = if work.addr == 0 { 0 } else { u64::from(work.current.name_len) };
@@ -132,15 +131,15 @@ pub(super) fn next_extent(work: &mut Work, entry: &mut Entry, counters: &mut Cou
             work.left = if work.addr == 0 { 0 } else { work.current.control_len };
             work.stage = stage::IOV;
         }
-        stage::IOV => return next_iov(work, entry, counters),
+        stage::IOV => return next_iov(work, entry),
         _ => return false,
     }
-    if work.left > MAX_BYTES { too_large(work, entry, counters) } else { true }
+    if work.left > MAX_BYTES { too_large(work, entry) } else { true }
 }
 
 /// The next output of the row.
 #[inline(always)]
-fn next_out(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> bool {
+fn next_out(work: &mut Work, entry: &mut Entry) -> bool {
     if work.out >= u32::from(work.row.outs_len) || work.out >= MAX_OUTS as u32 {
         work.stage = stage::DONE;
         return false;
@@ -159,30 +158,21 @@ fn next_out(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> bool
     let ret = if work.ret > 0 { work.ret as u64 } else { 0 };
     let arg = work.args[(out.len_arg & 7) as usize];
     work.addr = addr;
+    if let Some(len) = simple(out.len, out.factor, ret, arg) {
+        work.left = len;
+        return if len > MAX_BYTES { too_large(work, entry) } else { true };
+    }
     let left = match out.len {
-        len_kind::CONST => u64::from(out.factor),
-        len_kind::RET => ret.wrapping_mul(u64::from(out.factor)),
-        len_kind::RET_CAP => {
-            if ret < arg {
-                ret
-            } else {
-                arg
-            }
-        }
-        len_kind::ARG if arg > MAX_BYTES => arg,
-        len_kind::ARG => arg * u64::from(out.factor),
         len_kind::DEREF => {
             if arg == 0 {
                 return true;
             }
             let Some(len) = read_user::<u32>(arg) else {
-                fault(work, entry, counters);
+                fault(work, entry);
                 return work.stage != stage::DONE;
             };
             u64::from(len)
         }
-        len_kind::BITS => (arg & 0xffff_ffff).div_ceil(64) * 8,
-        len_kind::PAGES => arg.wrapping_add(PAGE_BYTES - 1) / PAGE_BYTES,
         len_kind::IOV => {
             work.iov = addr;
             work.iovs = arg;
@@ -207,12 +197,12 @@ fn next_out(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> bool
         _ => 0,
     };
     work.left = left;
-    if left > MAX_BYTES { too_large(work, entry, counters) } else { true }
+    if left > MAX_BYTES { too_large(work, entry) } else { true }
 }
 
 /// The next message of a `recvmmsg`, or the one of a `recvmsg`: first its header, which the kernel wrote to.
 #[inline(always)]
-fn next_message(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> bool {
+fn next_message(work: &mut Work, entry: &mut Entry) -> bool {
     if work.messages == 0 {
         work.stage = stage::OUTS;
         return true;
@@ -222,7 +212,7 @@ fn next_message(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> 
     // Two reads of constant sizes: a size from memory would need a bound of its own.
     let message = if many { read_user::<MessageMany>(work.message) } else { read_user::<Message>(work.message).map(one) };
     let Some(message) = message else {
-        fault(work, entry, counters);
+        fault(work, entry);
         return work.stage != stage::DONE;
     };
     work.current = message.message;
@@ -238,13 +228,13 @@ fn next_message(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> 
 
 /// The next iovec that the result's bytes reach.
 #[inline(always)]
-fn next_iov(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> bool {
+fn next_iov(work: &mut Work, entry: &mut Entry) -> bool {
     if work.iovs == 0 || work.scattered == 0 {
         work.stage = stage::MESSAGE;
         return true;
     }
     let Some([base, len]) = read_user::<[u64; 2]>(work.iov) else {
-        fault(work, entry, counters);
+        fault(work, entry);
         return work.stage != stage::DONE;
     };
     work.iov = work.iov.wrapping_add(IOVEC_BYTES);
@@ -253,26 +243,24 @@ fn next_iov(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> bool
     work.scattered -= n;
     work.addr = base;
     work.left = n;
-    if n > MAX_BYTES { too_large(work, entry, counters) } else { true }
+    if n > MAX_BYTES { too_large(work, entry) } else { true }
 }
 
 /// User memory was not there. After a call that failed that is no wonder: the kernel did not reach it either.
 #[inline(always)]
-pub(super) fn fault(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> i64 {
+pub(super) fn fault(work: &mut Work, entry: &mut Entry) -> i64 {
     work.left = 0;
     if work.ret < 0 {
         return 0;
     }
     entry.head.flags |= flags::FAULT;
-    counters.faults += 1;
     work.stage = stage::DONE;
     1
 }
 
 #[inline(always)]
-fn too_large(work: &mut Work, entry: &mut Entry, counters: &mut Counters) -> bool {
+fn too_large(work: &mut Work, entry: &mut Entry) -> bool {
     entry.head.flags |= flags::TOO_LARGE;
-    counters.too_large += 1;
     work.left = 0;
     work.stage = stage::DONE;
     false

@@ -3,6 +3,7 @@
 //! [`Recorder`] loads the programs and says whose tasks they record; what they emit comes out of its ring, which
 //! [`crate::ring`] drains. [`gate`] holds execs and signals. [`mute`] silences a container's network.
 
+mod cost;
 pub mod gate;
 #[cfg(feature = "probe-log")]
 mod log;
@@ -10,12 +11,15 @@ pub mod mute;
 mod object;
 mod offsets;
 mod recorder;
+mod watch;
 
 use std::io;
 
+pub use cost::{BpfStats, ProgramCost};
 pub use mute::{Mute, MuteMode};
 pub use offsets::kernel_offsets;
 pub use recorder::{Options, Recorder};
+pub use watch::{Mode, TallyRow, Watch};
 
 /// Why the probes cannot be loaded or steered.
 #[derive(Debug, thiserror::Error)]
@@ -42,12 +46,14 @@ pub enum ProbeError {
     Map { name: &'static str, why: Box<aya::maps::MapError> },
     #[error("a ring of {0} bytes is not a power of two of at least one page")]
     RingSize(u32),
-    #[error("{0} containers are recorded already, which is as many as one agent can")]
+    #[error("{0} containers are recorded already, which is as many as can be")]
     TooManyContainers(u32),
     #[error("cgroup {0} is recorded already")]
     AlreadyRecorded(u64),
     #[error("no container is recorded in slot {0}")]
     NoSuchSlot(u32),
+    #[error("slot {0} is recorded for a move and not tallied")]
+    NotTallied(u32),
     #[error("{device} cannot be muted: {why}")]
     Tc { device: String, why: Box<aya::programs::tc::TcError> },
     #[error("{0:?} is no id to find a mute by: it has more than 64 bytes, or none")]

@@ -2,29 +2,32 @@
 
 use std::collections::HashMap as StdHashMap;
 use std::fmt;
-use std::fs;
-use std::os::fd::{AsFd, AsRawFd};
+use std::ops::Range;
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
-use aya::programs::BtfTracePoint;
+use aya::programs::{BtfTracePoint, ProgramFd};
 use aya::util::nr_cpus;
 use aya::{Btf, Ebpf, EbpfLoader};
-use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, phase};
-use migrate_common::syscalls::{KRow, TABLE, choice_key};
+use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, Tallies, mode, phase};
+use migrate_common::syscalls::{GroupSet, KRow, TABLE, choice_key};
 
+use super::watch::recorded_slots;
 use super::{ProbeError, kernel_offsets, object};
 use crate::sys::bpf_ring::RingReader;
 use crate::sys::membarrier;
 
 /// Programs, named after the hook of each.
-const PROGRAMS: [&str; 5] = ["sched_process_fork", "sched_process_exec", "sched_process_exit", "signal_deliver", "sys_exit"];
+pub(super) const PROGRAMS: [&str; 5] =
+    ["sched_process_fork", "sched_process_exec", "sched_process_exit", "signal_deliver", "sys_exit"];
 /// A CPU wakes the reader after it has put in this part of the ring, or [`MAX_WAKE_BYTES`].
 const WAKE_PART: u64 = 16;
 const MAX_WAKE_BYTES: u64 = 256 * 1024;
 
 type ContainerBytes = [u8; size_of::<Container>()];
 type CountersBytes = [u8; size_of::<Counters>()];
+pub(super) type TalliesBytes = [u8; size_of::<Tallies>()];
 type RowBytes = [u8; size_of::<KRow>()];
 
 /// What can be chosen about the recorder.
@@ -32,13 +35,14 @@ type RowBytes = [u8; size_of::<KRow>()];
 pub struct Options {
     /// Bytes of the ring that all containers share: a power of two, at least a page.
     pub ring_bytes: u32,
-    /// Record from the next call on, not from pid 1's first image on. For measurements.
-    pub from_now: bool,
+    /// How many containers can be watched at a time, [`Recorder::watch`]; at most [`MAX_CONTAINERS`]. Each takes 16 KiB of
+    /// memory a CPU for its tallies.
+    pub tally_slots: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_bytes: 64 << 20, from_now: false }
+        Self { ring_bytes: 64 << 20, tally_slots: 32 }
     }
 }
 
@@ -52,17 +56,18 @@ pub struct Recorder {
 
 struct State {
     containers: HashMap<MapData, u64, ContainerBytes>,
-    /// Slot -> cgroup.
-    slots: StdHashMap<u32, u64>,
+    /// Slot -> its cgroups.
+    slots: StdHashMap<u32, Vec<u64>>,
     /// Where the search for a free slot starts: a slot rests as long as possible.
     next: u32,
     ring: Option<RingReader>,
 }
 
-/// The two halves of [`Counters`].
+/// The two halves of [`Counters`], and the tallies.
 struct Numbers {
     sequence: Array<MapData, u64>,
     counters: PerCpuArray<MapData, CountersBytes>,
+    tallies: PerCpuArray<MapData, TalliesBytes>,
 }
 
 impl fmt::Debug for Recorder {
@@ -73,7 +78,7 @@ impl fmt::Debug for Recorder {
 
 impl Recorder {
     /// Loads the programs, tells them the kernel's offsets and the system call table, and attaches them. Nothing is recorded
-    /// before [`Recorder::add`].
+    /// before [`Recorder::add`] or [`Recorder::watch`].
     ///
     /// # Errors
     /// Without root, on a kernel without BTF, and as [`ProbeError`] says.
@@ -90,6 +95,7 @@ impl Recorder {
             .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
             .override_global("WAKE_BYTES", &wake_bytes, true)
             .map_max_entries("RING", ring_bytes)
+            .map_max_entries("TALLIES", options.tally_slots.clamp(1, MAX_CONTAINERS))
             .load(object::recorder()?)
             .map_err(Box::new)?;
         // Programs name maps by file descriptor until they are loaded, so before any map is taken out and closed.
@@ -105,6 +111,7 @@ impl Recorder {
         let numbers = Numbers {
             sequence: Array::try_from(Map::Array(take(&mut programs, "SEQUENCE")?)).map_err(map_error("SEQUENCE"))?,
             counters: PerCpuArray::try_from(Map::PerCpuArray(take(&mut programs, "COUNTERS")?)).map_err(map_error("COUNTERS"))?,
+            tallies: PerCpuArray::try_from(Map::PerCpuArray(take(&mut programs, "TALLIES")?)).map_err(map_error("TALLIES"))?,
         };
         let state = State {
             containers: HashMap::try_from(Map::HashMap(containers)).map_err(map_error("CONTAINERS"))?,
@@ -124,31 +131,66 @@ impl Recorder {
     /// # Errors
     /// [`ProbeError::AlreadyRecorded`], [`ProbeError::TooManyContainers`].
     pub fn add(&self, cgroup_id: u64) -> Result<u32, ProbeError> {
-        let mut state = self.state();
-        if state.slots.values().any(|&cgroup| cgroup == cgroup_id) {
-            return Err(ProbeError::AlreadyRecorded(cgroup_id));
-        }
-        let candidates = (0..MAX_CONTAINERS).map(|n| (state.next + n) % MAX_CONTAINERS);
-        let slot = candidates.into_iter().find(|slot| !state.slots.contains_key(slot));
-        let slot = slot.ok_or(ProbeError::TooManyContainers(MAX_CONTAINERS))?;
-        self.numbers.write().unwrap_or_else(PoisonError::into_inner).clear(slot)?;
-        let phase = if self.options.from_now { phase::RECORDING } else { phase::SETUP };
-        let container: ContainerBytes = bytemuck::cast(Container { slot, phase });
-        state.containers.insert(cgroup_id, container, 0).map_err(map_error("CONTAINERS"))?;
-        state.slots.insert(slot, cgroup_id);
-        state.next = (slot + 1) % MAX_CONTAINERS;
-        Ok(slot)
+        self.occupy(recorded_slots(self.options.tally_slots), &[cgroup_id], |slot| Container {
+            slot,
+            phase: phase::SETUP,
+            mode: mode::CAPTURE,
+            groups: GroupSet::ALL.bits(),
+        })
     }
 
-    /// Ends the recording of a slot's cgroup. When this returns no program numbers a record of it any more; the slot's last
+    /// Takes a free slot of a range for some cgroups.
+    pub(super) fn occupy(
+        &self,
+        slots: Range<u32>,
+        cgroup_ids: &[u64],
+        container: impl FnOnce(u32) -> Container,
+    ) -> Result<u32, ProbeError> {
+        let mut state = self.state();
+        if let Some(&recorded) = cgroup_ids.iter().find(|&&cgroup| state.slot_of(cgroup).is_some()) {
+            return Err(ProbeError::AlreadyRecorded(recorded));
+        }
+        let count = slots.end - slots.start;
+        let candidates = (0..count).map(|n| slots.start + (state.next.wrapping_add(n)) % count);
+        let slot = candidates.into_iter().find(|slot| !state.slots.contains_key(slot));
+        let slot = slot.ok_or(ProbeError::TooManyContainers(count))?;
+        self.numbers.write().unwrap_or_else(PoisonError::into_inner).clear(slot, self.options.tally_slots)?;
+        state.slots.insert(slot, Vec::new());
+        state.next = state.next.wrapping_add(1);
+        let container = container(slot);
+        let inserted = cgroup_ids.iter().try_for_each(|&cgroup| state.insert(cgroup, container));
+        drop(state);
+        if inserted.is_err() {
+            // Those that were inserted; why the others were not is what counts.
+            drop(self.remove(slot));
+        }
+        inserted.map(|()| slot)
+    }
+
+    /// Adds a cgroup to an occupied slot, as the slot's others.
+    pub(super) fn join(&self, slot: u32, cgroup_id: u64) -> Result<(), ProbeError> {
+        let mut state = self.state();
+        let first = *state.slots.get(&slot).and_then(|cgroups| cgroups.first()).ok_or(ProbeError::NoSuchSlot(slot))?;
+        match state.slot_of(cgroup_id) {
+            Some(of) if of == slot => return Ok(()),
+            Some(_) => return Err(ProbeError::AlreadyRecorded(cgroup_id)),
+            None => {}
+        }
+        let container = state.containers.get(&first, 0).map_err(map_error("CONTAINERS"))?;
+        state.insert(cgroup_id, bytemuck::cast(container))
+    }
+
+    /// Ends the recording of a slot's cgroups. When this returns no program numbers a record of it any more; the slot's last
     /// records may still be in the ring.
     ///
     /// # Errors
     /// [`ProbeError::NoSuchSlot`].
     pub fn remove(&self, slot: u32) -> Result<(), ProbeError> {
         let mut state = self.state();
-        let cgroup = *state.slots.get(&slot).ok_or(ProbeError::NoSuchSlot(slot))?;
-        state.containers.remove(&cgroup).map_err(map_error("CONTAINERS"))?;
+        let cgroups = state.slots.get(&slot).cloned().ok_or(ProbeError::NoSuchSlot(slot))?;
+        for cgroup in cgroups {
+            state.containers.remove(&cgroup).map_err(map_error("CONTAINERS"))?;
+        }
         membarrier::wait_for_running_programs().map_err(ProbeError::io("waiting for running eBPF programs"))?;
         state.slots.remove(&slot);
         Ok(())
@@ -167,22 +209,16 @@ impl Recorder {
         self.state().ring.take()
     }
 
-    /// Runs of programs that the kernel skipped because one was running on the CPU already. Such a run numbers no record: any
-    /// number above 0 means that records are missing, of whatever container.
-    ///
-    /// # Errors
-    /// [`ProbeError::Io`] if the kernel does not tell.
-    pub fn missed_runs(&self) -> Result<u64, ProbeError> {
-        let mut missed = 0;
-        for name in PROGRAMS {
-            let program = self.programs.program(name).ok_or(ProbeError::NoProgram(name))?;
-            let fd = program.fd().map_err(program_error(name))?;
-            let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-            let info = fs::read_to_string(&path).map_err(ProbeError::io(format!("reading {path}")))?;
-            let line = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
-            missed += line.and_then(|n| n.trim().parse::<u64>().ok()).unwrap_or(0);
-        }
-        Ok(missed)
+    pub(super) const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(super) fn program_fd(&self, name: &'static str) -> Result<&ProgramFd, ProbeError> {
+        self.programs.program(name).ok_or(ProbeError::NoProgram(name))?.fd().map_err(program_error(name))
+    }
+
+    pub(super) fn with_tallies<T>(&self, f: impl FnOnce(&PerCpuArray<MapData, TalliesBytes>) -> T) -> T {
+        f(&self.numbers.read().unwrap_or_else(PoisonError::into_inner).tallies)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -190,11 +226,25 @@ impl Recorder {
     }
 }
 
+impl State {
+    fn slot_of(&self, cgroup_id: u64) -> Option<u32> {
+        self.slots.iter().find_map(|(slot, cgroups)| cgroups.contains(&cgroup_id).then_some(*slot))
+    }
+
+    fn insert(&mut self, cgroup_id: u64, container: Container) -> Result<(), ProbeError> {
+        let bytes: ContainerBytes = bytemuck::cast(container);
+        self.containers.insert(cgroup_id, bytes, 0).map_err(map_error("CONTAINERS"))?;
+        self.slots.entry(container.slot).or_default().push(cgroup_id);
+        Ok(())
+    }
+}
+
 impl Numbers {
-    fn clear(&mut self, slot: u32) -> Result<(), ProbeError> {
-        let cpus = nr_cpus().map_err(|(path, why)| ProbeError::Io { what: format!("reading {path}"), why })?;
-        let zeros = PerCpuValues::try_from(vec![[0; size_of::<Counters>()]; cpus]).map_err(ProbeError::io("counting CPUs"))?;
-        self.counters.set(slot, zeros, 0).map_err(map_error("COUNTERS"))?;
+    fn clear(&mut self, slot: u32, tally_slots: u32) -> Result<(), ProbeError> {
+        self.counters.set(slot, zeros()?, 0).map_err(map_error("COUNTERS"))?;
+        if slot < tally_slots {
+            self.tallies.set(slot, zeros()?, 0).map_err(map_error("TALLIES"))?;
+        }
         self.sequence.set(slot, 0, 0).map_err(map_error("SEQUENCE"))
     }
 
@@ -205,6 +255,7 @@ impl Numbers {
             Counters { seq, ..Counters::default() },
             |sum, cpu| Counters {
                 seq: sum.seq,
+                seen: sum.seen + cpu.seen,
                 emitted: sum.emitted + cpu.emitted,
                 ring_full: sum.ring_full + cpu.ring_full,
                 too_large: sum.too_large + cpu.too_large,
@@ -215,7 +266,13 @@ impl Numbers {
     }
 }
 
-fn map_error(name: &'static str) -> impl Fn(aya::maps::MapError) -> ProbeError {
+/// A per-CPU value of zeros.
+fn zeros<const N: usize>() -> Result<PerCpuValues<[u8; N]>, ProbeError> {
+    let cpus = nr_cpus().map_err(|(path, why)| ProbeError::Io { what: format!("reading {path}"), why })?;
+    PerCpuValues::try_from(vec![[0; N]; cpus]).map_err(ProbeError::io("counting CPUs"))
+}
+
+pub(super) fn map_error(name: &'static str) -> impl Fn(aya::maps::MapError) -> ProbeError {
     move |why| ProbeError::Map { name, why: Box::new(why) }
 }
 

@@ -19,5 +19,6 @@ pub mod auxv;
 pub mod cgroup;
 pub mod personality;
 pub mod affinity;
+pub mod bpf;
 pub mod bpf_ring;
 pub mod membarrier;

@@ -1,0 +1,62 @@
+//! What the programs cost, as the kernel measures it.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::recorder::PROGRAMS;
+use super::{ProbeError, Recorder};
+use crate::sys::bpf::{self, ProgramStats};
+
+/// Runs of one program since it was loaded, while [`BpfStats`] was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramCost {
+    /// The hook.
+    pub name: &'static str,
+    /// Runs for whatever task of the machine: of most programs nearly all end at the first question, whose task it is.
+    pub runs: u64,
+    /// Wall time of these runs.
+    pub run_time_ns: u64,
+}
+
+/// As long as this lives the kernel measures the runs of all programs on the machine, as `kernel.bpf_stats_enabled` makes it.
+/// Ends with the process at the latest.
+#[derive(Debug)]
+pub struct BpfStats {
+    _fd: OwnedFd,
+}
+
+impl BpfStats {
+    /// Begins to measure. It costs each run of any program some 20 ns.
+    ///
+    /// # Errors
+    /// [`ProbeError::Io`] on a kernel before 5.8.
+    pub fn enable() -> Result<Self, ProbeError> {
+        Ok(Self { _fd: bpf::enable_stats().map_err(ProbeError::io("switching on the kernel's statistics of eBPF programs"))? })
+    }
+}
+
+impl Recorder {
+    /// What the programs have cost. Numbers stand still while no [`BpfStats`] lives.
+    ///
+    /// # Errors
+    /// [`ProbeError::Io`] if the kernel does not tell.
+    pub fn costs(&self) -> Result<Vec<ProgramCost>, ProbeError> {
+        let cost = |name| {
+            let stats = self.stats(name)?;
+            Ok(ProgramCost { name, runs: stats.runs, run_time_ns: stats.run_time_ns })
+        };
+        PROGRAMS.into_iter().map(cost).collect()
+    }
+
+    /// Runs of programs that the kernel skipped because one was running on the CPU already. Such a run numbers no record: any
+    /// number above 0 means that records are missing, of whatever container.
+    ///
+    /// # Errors
+    /// [`ProbeError::Io`] if the kernel does not tell.
+    pub fn missed_runs(&self) -> Result<u64, ProbeError> {
+        PROGRAMS.into_iter().map(|name| Ok(self.stats(name)?.missed)).sum()
+    }
+
+    fn stats(&self, name: &'static str) -> Result<ProgramStats, ProbeError> {
+        bpf::program_stats(self.program_fd(name)?.as_fd()).map_err(ProbeError::io(format!("asking about the program {name}")))
+    }
+}
