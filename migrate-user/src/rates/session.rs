@@ -14,7 +14,7 @@ use super::meter::Meter;
 use super::sample::{Amounts, Lost, Mode, ProgramCost, RecorderCost, Ring, Sample, Target};
 use super::targets::Found;
 use super::{RatesError, blind_spots, tally};
-use crate::probe::{Options, Recorder};
+use crate::probe::{self, Options, Recorder, Watch};
 use crate::ring::{Drain, DrainOptions};
 use crate::sys::cgroup::Cgroup;
 use migrate_common::maps::Counters;
@@ -36,6 +36,16 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self { mode: Mode::Capture, groups: GroupSet::ALL, ring_bytes: 64 << 20 }
+    }
+}
+
+impl Settings {
+    fn watch(self) -> Watch {
+        let mode = match self.mode {
+            Mode::Capture => probe::Mode::Capture,
+            Mode::Count => probe::Mode::Count,
+        };
+        Watch { mode, groups: self.groups }
     }
 }
 
@@ -86,7 +96,7 @@ impl Session {
     /// # Errors
     /// Without root or eBPF, and as [`RatesError`] says. Nothing is left attached then.
     pub fn attach(found: Vec<Found>, settings: Settings) -> Result<Self, RatesError> {
-        let recorder = Arc::new(Recorder::load(Options { ring_bytes: settings.ring_bytes, from_now: true })?);
+        let recorder = Arc::new(Recorder::load(Options { ring_bytes: settings.ring_bytes, ..Options::default() })?);
         let (drain, meter) = match settings.mode {
             Mode::Capture => {
                 let counters = Arc::clone(&recorder);
@@ -149,7 +159,7 @@ impl Session {
             drain.add_sink(expected, meter.sink(expected))?;
         }
         let since = Instant::now();
-        let slot = self.recorder.add(cgroup.id()?)?;
+        let slot = self.recorder.watch(&[cgroup.id()?], self.settings.watch())?;
         if slot != expected {
             return Err(RatesError::Slot { slot, expected });
         }
