@@ -67,6 +67,10 @@ pub(super) struct Rates {
     /// Only these groups: read, receive, time, random, signal, poll, file, process, other.
     #[arg(long, value_name = "GROUP", value_delimiter = ',', value_parser = group)]
     group: Vec<Group>,
+    /// Also tell how many pages are written: what a migration that copies memory would have to send again. Pages are read and
+    /// compared; nothing is stopped or changed.
+    #[arg(long)]
+    dirty: bool,
     /// Predict rounds, down time and total time of migrating over a link of this speed: 1gbit, 100mbit.
     #[arg(long, value_name = "SPEED", value_parser = predict::parse_link, conflicts_with = "count_only")]
     link: Option<u64>,
@@ -155,6 +159,7 @@ impl Rates {
             mode: if self.count_only { Mode::Count } else { Mode::Capture },
             groups: if self.group.is_empty() { GroupSet::ALL } else { self.group.iter().copied().collect() },
             ring_bytes: self.ring,
+            dirty: self.dirty,
         }
     }
 }

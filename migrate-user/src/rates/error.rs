@@ -34,6 +34,8 @@ pub enum RatesError {
     Slot { slot: u32, expected: u32 },
     #[error("a chunk cannot be packed")]
     Pack(#[from] LogError),
+    #[error("dirty pages cannot be told without PAGEMAP_SCAN, which Linux has from 6.7 on: leave --dirty out")]
+    Pages(#[source] io::Error),
     #[error("{what}")]
     Io { what: &'static str, source: io::Error },
     #[error("the thread that encodes records has ended; its last words are in the log above")]

@@ -5,6 +5,7 @@
 
 mod blind_spots;
 pub mod csv;
+mod dirty;
 mod error;
 #[cfg(test)]
 mod example;

@@ -10,6 +10,7 @@
 //! When the session is dropped, or its process dies however, the kernel detaches the programs and frees the maps, for nothing
 //! of them is pinned.
 
+use super::dirty::Contents;
 use super::meter::Meter;
 use super::sample::{Amounts, Lost, Mode, ProgramCost, RecorderCost, Ring, Sample, Target};
 use super::targets::Found;
@@ -31,11 +32,13 @@ pub struct Settings {
     pub groups: GroupSet,
     /// A power of two of at least a page.
     pub ring_bytes: u32,
+    /// Look for dirty pages too.
+    pub dirty: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { mode: Mode::Capture, groups: GroupSet::ALL, ring_bytes: 64 << 20 }
+        Self { mode: Mode::Capture, groups: GroupSet::ALL, ring_bytes: 64 << 20, dirty: false }
     }
 }
 
@@ -71,6 +74,7 @@ struct Watched {
     /// Ids of its cgroup and of those below that the programs know.
     cgroups: HashSet<u64>,
     blind_spots: Vec<String>,
+    pages: Option<Contents>,
     before: Before,
     since: Instant,
 }
@@ -153,6 +157,11 @@ impl Session {
         let cgroups = below(cgroup.path());
         let ids: Vec<u64> = cgroups.iter().filter_map(|cgroup| cgroup.id().ok()).collect();
         let blind_spots = blind_spots::of(&cgroups);
+        let mut pages = self.settings.dirty.then(Contents::default);
+        if let Some(pages) = &mut pages {
+            // What is written from here on is told.
+            pages.look(&cgroups).map_err(RatesError::Pages)?;
+        }
         // The sink comes first, or the first records would find none. Slots of a recorder of one's own are given in order.
         let expected = u32::try_from(self.containers.len()).unwrap_or(u32::MAX);
         if let (Some(drain), Some(meter)) = (&self.drain, &self.meter) {
@@ -164,7 +173,7 @@ impl Session {
             return Err(RatesError::Slot { slot, expected });
         }
         let cgroups = ids.into_iter().collect();
-        self.containers.push(Watched { target, cgroup, slot, cgroups, blind_spots, before: Before::default(), since });
+        self.containers.push(Watched { target, cgroup, slot, cgroups, blind_spots, pages, before: Before::default(), since });
         Ok(())
     }
 
@@ -179,6 +188,10 @@ impl Session {
             }
             _ => (tally::of_counts(std::iter::empty(), settings.groups), 0),
         };
+        let dirty = match &mut watched.pages {
+            Some(pages) => Some(pages.look(&below(watched.cgroup.path())).map_err(RatesError::Pages)?),
+            None => None,
+        };
         let now = Instant::now();
         let mut total = Amounts::default();
         groups.iter().for_each(|group| total += group.amounts);
@@ -191,6 +204,7 @@ impl Session {
             total,
             groups,
             lost: watched.before.lost(recorder.counters(watched.slot)?, missing),
+            dirty,
             blind_spots: watched.blind_spots.clone(),
             ..Sample::default()
         })

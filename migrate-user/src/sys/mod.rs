@@ -22,3 +22,4 @@ pub mod affinity;
 pub mod bpf;
 pub mod bpf_ring;
 pub mod membarrier;
+pub mod pagemap;
