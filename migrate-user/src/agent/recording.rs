@@ -6,9 +6,11 @@
 //!   gate --Image--------/
 //! ```
 
+mod groups;
 mod log_thread;
 mod tasks;
 
+pub use self::groups::{GroupCount, GroupCounts};
 use self::log_thread::{Input, LogThread};
 use super::lease::Lease;
 use super::probes::{Probes, ProbesError};
@@ -50,6 +52,8 @@ pub struct State {
     /// The container's first task has ended.
     pub ended: bool,
     pub totals: Totals,
+    /// As of the same chunk.
+    pub groups: GroupCounts,
     pub work: Work,
 }
 

@@ -1,9 +1,12 @@
 //! Asks the daemon what a page says.
 
 use super::page;
-use super::readings::{Container, Process, Readings, Ring, State};
+use super::readings::{Container, Group, Process, Program, Readings, Ring, State};
 use crate::agent::daemon::{Daemon, Entry};
 use crate::agent::host;
+use crate::agent::recording::GroupCounts;
+use crate::probe::Recorder;
+use migrate_common::syscalls;
 use std::collections::HashMap;
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -88,7 +91,7 @@ impl Gatherer {
             kernel_release: self.kernel_release.clone(),
             lost: told("lost records", probes.losses()),
             missed_runs: told("missed runs", probes.recorder.missed_runs()),
-            programs: Vec::new(),
+            programs: programs(&probes.recorder),
             ring: Ring { bytes: config.ring_bytes.into(), stats: probes.drain.stats(), held: probes.holds() },
             spool_limit_bytes: config.spool_limit_bytes,
             recorded,
@@ -120,13 +123,25 @@ impl Gatherer {
                 id: short.to_owned(),
                 emitted: counters.emitted,
                 emitted_bytes: counters.bytes,
-                groups: Vec::new(),
+                groups: groups(&state.groups),
                 log_raw_bytes: state.totals.raw_bytes,
                 log_stored_bytes: state.totals.stored_bytes,
             });
         }
         if state.reasons.is_empty() { State::Migratable } else { State::NotMigratable }
     }
+}
+
+/// Programs that the kernel has measured runs of.
+fn programs(recorder: &Recorder) -> Vec<Program> {
+    let costs = told("programs' costs", recorder.costs()).unwrap_or_default();
+    let measured = costs.into_iter().filter(|cost| cost.runs > 0);
+    measured.map(|cost| Program { name: cost.name, runs: cost.runs, run_time: Duration::from_nanos(cost.run_time_ns) }).collect()
+}
+
+fn groups(counts: &GroupCounts) -> Vec<Group> {
+    let named = syscalls::Group::ALL.into_iter().map(|group| (group.name(), counts[group as usize]));
+    named.map(|(name, count)| Group { name, records: count.records, input_bytes: count.input_bytes }).collect()
 }
 
 /// A number, or nothing.

@@ -108,10 +108,10 @@ impl Readings {
         if self.programs.is_empty() {
             return Ok(());
         }
-        let labels = |name: &str| [("program", name.to_owned())];
-        let runs = self.programs.iter().map(|program| (labels(&program.name), program.runs));
+        let labels = |name| [("program", name)];
+        let runs = self.programs.iter().map(|program| (labels(program.name), program.runs));
         page.counters("migrate_recorder_program_runs", None, "Runs of an eBPF program, by the kernel's BPF statistics", runs)?;
-        let times = self.programs.iter().map(|program| (labels(&program.name), program.run_time.as_secs_f64()));
+        let times = self.programs.iter().map(|program| (labels(program.name), program.run_time.as_secs_f64()));
         page.counters("migrate_recorder_program", SECONDS, "Time spent in an eBPF program, by the kernel's BPF statistics", times)
     }
 

@@ -28,7 +28,7 @@ pub(super) struct Readings {
 /// One eBPF program.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Program {
-    pub name: String,
+    pub name: &'static str,
     pub runs: u64,
     pub run_time: Duration,
 }

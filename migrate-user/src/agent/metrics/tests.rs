@@ -30,7 +30,7 @@ fn readings() -> Readings {
         kernel_release: "6.18.0".into(),
         lost: Some(Losses { ring_full: 3, too_large: 2, faults: 1 }),
         missed_runs: Some(4),
-        programs: vec![Program { name: "sys_exit".into(), runs: 5000, run_time: Duration::from_micros(1500) }],
+        programs: vec![Program { name: "sys_exit", runs: 5000, run_time: Duration::from_micros(1500) }],
         ring: Ring {
             bytes: 64 << 20,
             stats: Stats { entries: 1300, bytes: 200_000, most_waiting_bytes: 90_000, ..Stats::default() },

@@ -1,5 +1,6 @@
 //! The thread that makes the log.
 
+use super::groups::Counts;
 use super::tasks::Tasks;
 use super::{Shared, Work};
 use crate::agent::lease::Lease;
@@ -47,7 +48,7 @@ impl LogThread {
             gone: HashSet::new(),
             rule: CloseRule::RECORDING,
             work: Work::default(),
-            keeper: Keeper { spool: Some(spool), known, since: None, shared, lease, keep },
+            keeper: Keeper { spool: Some(spool), known, counts: Counts::default(), since: None, shared, lease, keep },
         }
     }
 
@@ -160,6 +161,7 @@ struct Keeper {
     spool: Option<Spool>,
     /// Tasks that the log has seen begin, as the container numbers them.
     known: Tasks,
+    counts: Counts,
     /// Since when records wait to be stored.
     since: Option<Instant>,
     shared: Arc<Shared>,
@@ -199,6 +201,7 @@ impl Keeper {
             drop(self.seal());
             pushed = self.spool.as_mut().map_or(Ok(()), |spool| spool.push(record));
         }
+        self.counts.count(record);
         if let Err(error) = pushed {
             self.object(format!("its log could not be written: {error}"));
         }
@@ -232,7 +235,8 @@ impl Keeper {
             Appended::Stored(_) | Appended::Nothing => None,
         };
         let totals = spool.totals();
-        self.shared.with(|state| state.totals = totals);
+        let groups = self.counts.by_group();
+        self.shared.with(|state| (state.totals, state.groups) = (totals, groups));
         if let Some(why) = stopped {
             self.object(why);
         }

@@ -77,7 +77,7 @@ impl Screen {
         let has = |column| rows.iter().any(|row| row.rates.get(column).is_some());
         let mut columns: Vec<_> = Column::ALL.into_iter().filter(|column| *column == Column::Name || has(*column)).collect();
         let needed = |columns: &[Column]| NAME_WIDTH + 2 + (columns.len() as u16 - 1) * (NUMBER_WIDTH + 1);
-        for dispensable in [Column::Raw, Column::Compact, Column::Input, Column::Dirty] {
+        for dispensable in [Column::Raw, Column::Encoded, Column::Input, Column::Dirty] {
             if needed(&columns) > width {
                 columns.retain(|column| *column != dispensable);
             }
@@ -112,7 +112,7 @@ impl Screen {
             lines.push(Line::from(format!("{}: {}", sample.container.name, prediction.sentence)));
         }
         if !sample.blind_spots.is_empty() {
-            let text = format!("{}: not measured: {}", sample.container.name, sample.blind_spots.join("; "));
+            let text = format!("{}: {}", sample.container.name, sample.blind_spots.join("; "));
             lines.push(Line::styled(text, Style::new().fg(Color::Yellow)));
         }
         Text::from(lines)

@@ -11,13 +11,13 @@ pub(super) enum Column {
     Events,
     Input,
     Raw,
-    Compact,
+    Encoded,
     Zstd,
     Dirty,
 }
 
 impl Column {
-    pub(super) const ALL: [Self; 7] = [Self::Name, Self::Events, Self::Input, Self::Raw, Self::Compact, Self::Zstd, Self::Dirty];
+    pub(super) const ALL: [Self; 7] = [Self::Name, Self::Events, Self::Input, Self::Raw, Self::Encoded, Self::Zstd, Self::Dirty];
 
     /// What is pressed to sort by it.
     pub(super) const fn key(self) -> char {
@@ -26,7 +26,7 @@ impl Column {
             Self::Events => 'e',
             Self::Input => 'b',
             Self::Raw => 'w',
-            Self::Compact => 'c',
+            Self::Encoded => 'c',
             Self::Zstd => 'z',
             Self::Dirty => 'd',
         }
@@ -42,7 +42,7 @@ impl Column {
             Self::Events => "EVENTS/s",
             Self::Input => "INPUT/s",
             Self::Raw => "RAW/s",
-            Self::Compact => "COMPACT/s",
+            Self::Encoded => "ENCODED/s",
             Self::Zstd => "ZSTD/s",
             Self::Dirty => "DIRTY/s",
         }
@@ -54,7 +54,7 @@ impl Column {
             Self::Events => "records that a migration would log",
             Self::Input => "bytes that the kernel gave to the container",
             Self::Raw => "log as the eBPF programs emit it",
-            Self::Compact => "log in its compact form",
+            Self::Encoded => "log in its compact form",
             Self::Zstd => "log compressed: what a link must carry",
             Self::Dirty => "bytes of pages written: what copying pages must beat",
         }
@@ -88,7 +88,7 @@ impl Rates {
             Column::Events => Some(self.events),
             Column::Input => Some(self.input),
             Column::Raw => self.log.map(|log| log[0]),
-            Column::Compact => self.log.map(|log| log[1]),
+            Column::Encoded => self.log.map(|log| log[1]),
             Column::Zstd => self.log.map(|log| log[2]),
             Column::Dirty => self.dirty,
         }

@@ -197,7 +197,7 @@ fn q_and_control_c_end_it_from_everywhere_and_help_names_every_key() {
     let mut screen = screen();
     press(&mut screen, "?");
     let help = lines(&screen, 120, 30).join("\n");
-    for text in ["Enter", "Esc", "pause", "reverse", "quit", "COMPACT/s", "DIRTY/s"] {
+    for text in ["Enter", "Esc", "pause", "reverse", "quit", "ENCODED/s", "DIRTY/s"] {
         assert!(help.contains(text), "{help}");
     }
     assert_eq!(screen.key(KeyEvent::from(KeyCode::Char('q'))), Next::Quit);

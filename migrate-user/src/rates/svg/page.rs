@@ -110,7 +110,7 @@ impl Page {
         let series = [
             Series { class: "dirty", name: "dirty pages", rates: dirty },
             of_log("raw", "raw", |log| log.raw_bytes),
-            of_log("encoded", "compact", |log| log.encoded_bytes),
+            of_log("encoded", "encoded", |log| log.encoded_bytes),
             of_log("zstd", "zstd", |log| log.zstd_bytes),
         ];
         let series: Vec<_> = series.into_iter().filter(|series| series.rates.iter().any(Option::is_some)).collect();

@@ -29,7 +29,7 @@ fn check_nesting(svg: &str) {
 fn a_picture_has_both_panels_with_units_a_legend_and_a_colour_a_group() {
     let svg = plot(30).svg();
     check_nesting(&svg);
-    for text in ["events/s, by group", "bytes/s, logarithmic", "receive", "dirty pages", "raw", "compact", "zstd", "MB"] {
+    for text in ["events/s, by group", "bytes/s, logarithmic", "receive", "dirty pages", "raw", "encoded", "zstd", "MB"] {
         assert!(svg.contains(text), "no {text}");
     }
     // Groups without an event are not in it.
