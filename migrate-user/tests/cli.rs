@@ -65,6 +65,7 @@ fn container() -> ContainerInfo {
         reasons: vec![],
         records: 5,
         log_bytes: 6,
+        encoded_bytes: 6,
         spool_bytes: 7,
     }
 }

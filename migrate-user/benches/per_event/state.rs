@@ -49,9 +49,10 @@ pub fn run(state: State, guest: &mut Loop, call: Call, bare: &[u8]) -> Result<Co
             Ok(Cost { ns: ns?, record_bytes, lost: 0 })
         }
         State::Recorder => {
-            let recorder = Recorder::load(Options { ring_bytes: RING_BYTES, from_now: true, ..Options::default() })?;
+            let recorder = Recorder::load(Options { ring_bytes: RING_BYTES, ..Options::default() })?;
             let reader = Reader::start(recorder.take_ring().context("the recorder has no ring")?)?;
             let slot = recorder.add(guest.cgroup_id)?;
+            guest.exec()?;
             let before = recorder.counters(slot)?;
             let ns = repeat(guest, call);
             let after = recorder.counters(slot)?;

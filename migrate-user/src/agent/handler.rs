@@ -96,6 +96,7 @@ async fn containers(daemon: &Daemon) -> Vec<ContainerInfo> {
             reasons: Vec::new(),
             records: 0,
             log_bytes: 0,
+            encoded_bytes: 0,
             spool_bytes: 0,
         };
         match entry {
@@ -114,6 +115,7 @@ async fn containers(daemon: &Daemon) -> Vec<ContainerInfo> {
                 info.reasons = state.reasons;
                 info.records = state.totals.records;
                 info.log_bytes = state.totals.raw_bytes;
+                info.encoded_bytes = state.totals.encoded_bytes;
                 info.spool_bytes = state.totals.stored_bytes;
             }
             Entry::Unrecorded { init, reasons } => {
@@ -161,6 +163,7 @@ async fn containers(daemon: &Daemon) -> Vec<ContainerInfo> {
             reasons: Vec::new(),
             records: 0,
             log_bytes: 0,
+            encoded_bytes: 0,
             spool_bytes: 0,
         });
     }

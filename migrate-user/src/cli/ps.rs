@@ -110,6 +110,7 @@ mod tests {
             reasons: vec!["volume /data".into(), "it started a thread".into()],
             records: 1204,
             log_bytes: 40_000,
+            encoded_bytes: 9000,
             spool_bytes: 3000,
         };
         let text = Ps { no_trunc: false }.text(&[container]);

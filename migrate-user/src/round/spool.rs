@@ -59,16 +59,20 @@ pub struct Totals {
     pub chunks: u64,
     pub records: u64,
     pub raw_bytes: u64,
+    /// Bytes that zstd was given.
+    pub encoded_bytes: u64,
     /// Bytes of the chunks in the file, with their headers.
     pub stored_bytes: u64,
 }
 
 impl Totals {
-    fn add(self, head: &ChunkHeader) -> Self {
+    fn add(self, chunk: &Chunk) -> Self {
+        let head = chunk.header();
         Self {
             chunks: self.chunks + 1,
             records: self.records + head.records,
             raw_bytes: self.raw_bytes + u64::from(head.raw_bytes),
+            encoded_bytes: self.encoded_bytes + chunk.encoded_bytes(),
             stored_bytes: self.stored_bytes + HEADER_BYTES as u64 + u64::from(head.stored_bytes),
         }
     }
@@ -78,6 +82,7 @@ impl Totals {
             chunks: self.chunks - read.chunks,
             records: self.records - read.records,
             raw_bytes: self.raw_bytes - read.raw_bytes,
+            encoded_bytes: self.encoded_bytes - read.encoded_bytes,
             stored_bytes: self.stored_bytes - read.stored_bytes,
         }
     }
@@ -155,7 +160,7 @@ impl Spool {
         let before = self.index.last();
         let Some(chunk) = self.builder.seal(before.chunks)? else { return Ok(Appended::Nothing) };
         let head = chunk.header();
-        let after = before.add(&head);
+        let after = before.add(&chunk);
         if self.start + after.stored_bytes + FOOTER_ROOM > self.limit_bytes {
             return Ok(self.stop(Stop::Limit { limit_bytes: self.limit_bytes }));
         }

@@ -152,6 +152,9 @@ pub struct ContainerInfo {
     pub records: u64,
     /// Of its log, as recorded.
     pub log_bytes: u64,
+    /// Of its log, encoded and not compressed.
+    #[serde(default)]
+    pub encoded_bytes: u64,
     /// Of its log on disk.
     pub spool_bytes: u64,
 }
