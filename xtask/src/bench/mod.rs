@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what recording costs, and how large the log is. Timings, never tests.
 
 mod account;
+mod attach;
 mod bpf;
 mod containers;
 mod cpu;
@@ -11,6 +12,7 @@ mod peers;
 mod profile;
 mod record;
 mod report;
+mod traces;
 mod workloads;
 
 use std::{
@@ -33,6 +35,8 @@ pub struct BenchArgs {
 enum What {
     /// Throughput recorded and not recorded, nanoseconds per event, bytes of log per request
     Record(record::RecordArgs),
+    /// Whether `migrate rates` leaves a trace on a container that serves: throughput before, while and after, and its settings
+    Attach(attach::AttachArgs),
 }
 
 /// What every benchmark is told.
@@ -86,5 +90,6 @@ impl Common {
 pub fn run(root: &Path, args: &BenchArgs) -> Result<ExitCode> {
     match &args.what {
         What::Record(args) => record::run(root, args),
+        What::Attach(args) => attach::run(root, args),
     }
 }

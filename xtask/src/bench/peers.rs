@@ -14,9 +14,10 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use super::{
-    containers::{ADDRESS, Container, Stage},
+    containers::{ADDRESS, Stage},
     load,
     pairs::Mode,
+    traces,
     workloads::{Load, Workload},
 };
 
@@ -58,7 +59,7 @@ fn strace(stage: &mut Stage, workload: &Workload) -> Result<f64> {
     let output = stage.lab.dir.join("strace");
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-ttt", "-s", "65536", "-o"]).arg(&output);
-    for pid in processes(&container)? {
+    for pid in traces::processes(&container.cgroup) {
         command.args(["-p", &pid.to_string()]);
     }
     let mut tool = Tool::start(command.stderr(Stdio::null()))?;
@@ -131,12 +132,6 @@ impl Drop for Tool {
         drop(self.0.kill());
         drop(self.0.wait());
     }
-}
-
-fn processes(container: &Container) -> Result<Vec<i32>> {
-    let path = container.cgroup.join("cgroup.procs");
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
 }
 
 fn size(path: &Path) -> Result<u64> {
