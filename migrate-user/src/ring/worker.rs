@@ -21,6 +21,9 @@ use crate::sys::membarrier;
 const CHUNK_BYTES: u64 = 256 << 10;
 /// While there is traffic the drain looks for losses once in so many rounds.
 const LOOK_EVERY: u32 = 32;
+/// Before the tasks that fill the ring: it needs a few percent of a processor, and where many tasks are runnable the ring
+/// would fill, and its containers be held, while the thread waits for its turn.
+const NICE: i32 = -10;
 /// What epoll says of the ring and of the bell.
 const RING_EVENT: u64 = 0;
 const BELL_EVENT: u64 = 1;
@@ -57,6 +60,10 @@ impl Worker {
     }
 
     pub(super) fn run(mut self) {
+        // Without the right to it, as in tests, the thread does what it can.
+        if let Err(error) = rustix::process::nice(NICE) {
+            tracing::debug!(%error, "the drain's thread keeps its priority");
+        }
         let mut wait = self.options.poll;
         let mut looked = 0u32;
         loop {
