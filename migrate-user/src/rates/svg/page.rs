@@ -16,7 +16,7 @@ const LEGEND: f64 = RIGHT + 18.0;
 /// Labels that an axis gets, about.
 const TICKS: f64 = 4.0;
 /// Where lines differ more than this, their axis has decades.
-const SPREAD: f64 = 40.0;
+const SPREAD: f64 = 10.0;
 /// Of the groups, in order; told apart with the usual kinds of colour blindness by lightness too, and by the legend's order.
 const COLOURS: [&str; 9] = ["#4e79a7", "#f28e2b", "#76b7b2", "#e15759", "#59a14f", "#edc948", "#b07aa1", "#ff9da7", "#9c755f"];
 const STYLE: &str = "\
