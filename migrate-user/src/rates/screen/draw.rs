@@ -17,7 +17,7 @@ const TREND_WIDTH: u16 = 16;
 /// Bars from nothing to all.
 const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 /// Lines of the note below the table.
-const NOTE_LINES: u16 = 3;
+const NOTE_LINES: u16 = 4;
 
 impl Screen {
     /// Draws all of it.
