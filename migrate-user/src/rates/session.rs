@@ -15,10 +15,11 @@ use super::meter::Meter;
 use super::sample::{Amounts, Lost, Mode, ProgramCost, RecorderCost, Ring, Sample, Target};
 use super::targets::Found;
 use super::{RatesError, blind_spots, tally};
-use crate::probe::{self, Options, Recorder, Watch};
+use crate::probe::{self, BpfStats, Options, Recorder, TallyRow, Watch};
 use crate::ring::{Drain, DrainOptions};
 use crate::sys::cgroup::Cgroup;
 use migrate_common::maps::Counters;
+use migrate_common::record::Kind;
 use migrate_common::syscalls::GroupSet;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -61,6 +62,8 @@ pub struct Session {
     drain: Option<Drain>,
     meter: Option<Meter>,
     containers: Vec<Watched>,
+    /// As long as it is there the kernel measures programs' runs.
+    stats: Option<BpfStats>,
     started: Instant,
     before: Shared,
 }
@@ -84,15 +87,22 @@ struct Watched {
 struct Before {
     counters: Counters,
     unexplained: u64,
+    tallies: Counted,
 }
+
+/// Events and bytes that the kernel has counted, by kind of record, call and whether on a socket.
+type Counted = HashMap<(Kind, i32, bool), (u64, u64)>;
 
 /// What all containers share, at the last sample.
 #[derive(Debug, Default)]
 struct Shared {
     missed_runs: u64,
     cpu: Duration,
-    costs: HashMap<&'static str, (u64, u64)>,
+    costs: HashMap<&'static str, ProgramRuns>,
 }
+
+/// Runs of a program and their time in nanoseconds.
+type ProgramRuns = (u64, u64);
 
 impl Session {
     /// Loads the programs, attaches them and begins to watch the containers.
@@ -100,7 +110,12 @@ impl Session {
     /// # Errors
     /// Without root or eBPF, and as [`RatesError`] says. Nothing is left attached then.
     pub fn attach(found: Vec<Found>, settings: Settings) -> Result<Self, RatesError> {
-        let recorder = Arc::new(Recorder::load(Options { ring_bytes: settings.ring_bytes, ..Options::default() })?);
+        let recorder = Arc::new(Recorder::load(Options {
+            ring_bytes: settings.ring_bytes,
+            tally_slots: u32::try_from(found.len()).unwrap_or(u32::MAX),
+        })?);
+        // A kernel without them is measured without the programs' costs.
+        let stats = BpfStats::enable().inspect_err(|error| tracing::warn!(%error, "the programs' costs are not known")).ok();
         let (drain, meter) = match settings.mode {
             Mode::Capture => {
                 let counters = Arc::clone(&recorder);
@@ -119,11 +134,13 @@ impl Session {
             meter,
             containers: Vec::new(),
             started: Instant::now(),
-            before: Shared { cpu: cpu_time(), ..Shared::default() },
+            stats,
+            before: Shared::default(),
         };
         for found in found {
             session.watch(found)?;
         }
+        session.before = session.shared_now()?;
         session.started = Instant::now();
         Ok(session)
     }
@@ -168,7 +185,7 @@ impl Session {
             drain.add_sink(expected, meter.sink(expected))?;
         }
         let since = Instant::now();
-        let slot = self.recorder.watch(&[cgroup.id()?], self.settings.watch())?;
+        let slot = self.recorder.watch(&ids, self.settings.watch())?;
         if slot != expected {
             return Err(RatesError::Slot { slot, expected });
         }
@@ -180,16 +197,25 @@ impl Session {
     fn sample_container(&mut self, n: usize) -> Result<Sample, RatesError> {
         let Self { settings, recorder, drain, meter, containers, started, .. } = self;
         let watched = &mut containers[n];
+        let cgroups = below(watched.cgroup.path());
+        for id in cgroups.iter().filter_map(|cgroup| cgroup.id().ok()) {
+            if watched.cgroups.insert(id) {
+                recorder.extend(watched.slot, id)?;
+            }
+        }
         let (groups, missing) = match (drain, meter) {
             (Some(drain), Some(meter)) => {
                 drain.flush(watched.slot)?;
                 let cut = meter.cut(watched.slot, settings.groups)?;
                 (cut.groups, cut.missing)
             }
-            _ => (tally::of_counts(std::iter::empty(), settings.groups), 0),
+            _ => {
+                let rows = watched.before.counted(recorder.tallies(watched.slot)?);
+                (tally::of_counts(rows.into_iter(), settings.groups), 0)
+            }
         };
         let dirty = match &mut watched.pages {
-            Some(pages) => Some(pages.look(&below(watched.cgroup.path())).map_err(RatesError::Pages)?),
+            Some(pages) => Some(pages.look(&cgroups).map_err(RatesError::Pages)?),
             None => None,
         };
         let now = Instant::now();
@@ -226,19 +252,31 @@ impl Session {
 
     /// The recorder's cost and the runs that were missed since the last call.
     fn shared(&mut self) -> Result<(RecorderCost, u64), RatesError> {
-        let cpu = cpu_time();
-        let missed_runs = self.recorder.missed_runs()?;
-        let before = std::mem::replace(&mut self.before, Shared { missed_runs, cpu, costs: HashMap::new() });
+        let now = self.shared_now()?;
+        let before = std::mem::replace(&mut self.before, now);
+        let now = &self.before;
         let high_water_bytes = self.drain.as_ref().map_or(0, |drain| drain.stats().most_waiting_bytes);
         let bytes = if self.drain.is_some() { self.settings.ring_bytes.into() } else { 0 };
-        let programs: Vec<ProgramCost> = Vec::new();
+        let programs = now.costs.iter().map(|(name, (runs, run_time_ns))| {
+            let (runs_before, time_before) = before.costs.get(name).copied().unwrap_or_default();
+            let (runs, run_time_ns) = (runs - runs_before, run_time_ns - time_before);
+            ProgramCost { program: (*name).to_owned(), runs, run_time_ns }
+        });
+        let mut programs: Vec<ProgramCost> = programs.collect();
+        programs.sort_by(|a, b| b.run_time_ns.cmp(&a.run_time_ns).then_with(|| a.program.cmp(&b.program)));
         let cost = RecorderCost {
             programs,
             ring: Ring { bytes, high_water_bytes },
-            agent_cpu_ns: nanos(cpu.saturating_sub(before.cpu)),
+            agent_cpu_ns: nanos(now.cpu.saturating_sub(before.cpu)),
             cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
         };
-        Ok((cost, missed_runs.saturating_sub(before.missed_runs)))
+        Ok((cost, now.missed_runs.saturating_sub(before.missed_runs)))
+    }
+
+    fn shared_now(&self) -> Result<Shared, RatesError> {
+        let costs = if self.stats.is_some() { self.recorder.costs()? } else { Vec::new() };
+        let costs = costs.into_iter().map(|cost| (cost.name, (cost.runs, cost.run_time_ns))).collect();
+        Ok(Shared { missed_runs: self.recorder.missed_runs()?, cpu: cpu_time(), costs })
     }
 }
 
@@ -255,16 +293,28 @@ impl Drop for Session {
 }
 
 impl Before {
+    /// What the kernel has counted since the last call.
+    fn counted(&mut self, rows: Vec<TallyRow>) -> Vec<(tally::Cell, Amounts)> {
+        let since = |row: TallyRow| {
+            let (events, bytes) =
+                self.tallies.insert((row.kind, row.nr, row.socket), (row.events, row.bytes)).unwrap_or_default();
+            let amounts = Amounts { events: row.events - events, input_bytes: row.bytes - bytes, log: None };
+            (tally::Cell::of_row(row.kind, row.nr, row.group), amounts)
+        };
+        rows.into_iter().map(since).collect()
+    }
+
     /// What was lost since the last call. Records that are missing although no counter says why are lost too.
     fn lost(&mut self, now: Counters, missing: u64) -> Lost {
         let unexplained = missing.saturating_sub(now.ring_full + now.too_large);
-        let before = std::mem::replace(self, Self { counters: now, unexplained });
+        let before = (std::mem::replace(&mut self.counters, now), std::mem::replace(&mut self.unexplained, unexplained));
+        let (counters, unexplained_before) = before;
         Lost {
-            ring_full: now.ring_full.saturating_sub(before.counters.ring_full),
-            too_large: now.too_large.saturating_sub(before.counters.too_large),
-            faults: now.faults.saturating_sub(before.counters.faults),
+            ring_full: now.ring_full.saturating_sub(counters.ring_full),
+            too_large: now.too_large.saturating_sub(counters.too_large),
+            faults: now.faults.saturating_sub(counters.faults),
             missed_runs: 0,
-            unexplained: unexplained.saturating_sub(before.unexplained),
+            unexplained: unexplained.saturating_sub(unexplained_before),
         }
     }
 }

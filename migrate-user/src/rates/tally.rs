@@ -19,15 +19,20 @@ pub(super) struct Cell(usize);
 impl Cell {
     pub(super) fn of_record(record: RecordRef<'_>) -> Self {
         let head = &record.head;
-        let name = match record.kind() {
-            Some(Kind::Syscall) => name_of(head.nr),
-            Some(Kind::Signal) => CALLS + 2,
-            Some(Kind::Fork) => CALLS + 3,
-            Some(Kind::Exec | Kind::Image) => CALLS + 4,
-            Some(Kind::Exit) => CALLS + 5,
-            Some(Kind::Piece) | None => CALLS,
+        Self::of_row(record.kind().unwrap_or(Kind::Piece), head.nr, Group::of_record(head))
+    }
+
+    /// Of what the kernel counted.
+    pub(super) fn of_row(kind: Kind, nr: i32, group: Group) -> Self {
+        let name = match kind {
+            Kind::Syscall => name_of(nr),
+            Kind::Signal => CALLS + 2,
+            Kind::Fork => CALLS + 3,
+            Kind::Exec | Kind::Image => CALLS + 4,
+            Kind::Exit => CALLS + 5,
+            Kind::Piece => CALLS,
         };
-        Self::new(name, Group::of_record(head))
+        Self::new(name, group)
     }
 
     fn new(name: usize, group: Group) -> Self {
@@ -101,8 +106,8 @@ impl Tallies {
 }
 
 /// Amounts of calls that the kernel counted.
-pub(super) fn of_counts(rows: impl Iterator<Item = (i32, Group, Amounts)>, groups: GroupSet) -> Vec<GroupSample> {
-    by_group(rows.map(|(nr, group, amounts)| (Cell::new(name_of(nr), group), amounts)), groups, false)
+pub(super) fn of_counts(rows: impl Iterator<Item = (Cell, Amounts)>, groups: GroupSet) -> Vec<GroupSample> {
+    by_group(rows, groups, false)
 }
 
 fn by_group(cells: impl Iterator<Item = (Cell, Amounts)>, groups: GroupSet, captured: bool) -> Vec<GroupSample> {
@@ -205,11 +210,11 @@ mod tests {
     #[test]
     fn only_the_groups_that_were_asked_for_are_shown_and_calls_with_most_events_first() {
         let amounts = |events| Amounts { events, ..Amounts::default() };
-        let nr = |nr: libc::c_long| i32::try_from(nr).unwrap();
+        let cell = |nr: libc::c_long, group| Cell::of_row(Kind::Syscall, i32::try_from(nr).unwrap(), group);
         let rows = [
-            (nr(libc::SYS_read), Group::Read, amounts(1)),
-            (nr(libc::SYS_pread64), Group::Read, amounts(2)),
-            (nr(libc::SYS_futex), Group::Other, amounts(3)),
+            (cell(libc::SYS_read, Group::Read), amounts(1)),
+            (cell(libc::SYS_pread64, Group::Read), amounts(2)),
+            (cell(libc::SYS_futex, Group::Other), amounts(3)),
         ];
         let samples = of_counts(rows.into_iter(), [Group::Read].into_iter().collect());
         assert_eq!(samples.len(), 1);
