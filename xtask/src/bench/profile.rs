@@ -43,24 +43,37 @@ pub struct Profile {
     pub agent_threads: Vec<Part>,
 }
 
+/// What everybody had used at some time.
+struct Moment {
+    at: Instant,
+    container: Duration,
+    threads: BTreeMap<String, Duration>,
+    programs: BTreeMap<String, Cost>,
+}
+
 /// Runs the load on a warm recorded container.
 pub fn take(stage: &Stage, container: &Container, workload: &Workload, seconds: u32, warm: Option<Done>) -> Result<Profile> {
     let statistics = Statistics::enable()?;
     let agent = stage.agent()?;
-    let look = || -> Result<(Duration, BTreeMap<String, Duration>, BTreeMap<String, Cost>, Instant)> {
-        Ok((cpu::of_cgroup(&container.cgroup)?, cpu::of_threads(agent)?, statistics.of_process(agent)?, Instant::now()))
+    let look = || -> Result<Moment> {
+        Ok(Moment {
+            at: Instant::now(),
+            container: cpu::of_cgroup(&container.cgroup)?,
+            threads: cpu::of_threads(agent)?,
+            programs: statistics.of_process(agent)?,
+        })
     };
     let before = look()?;
     let done = load::measure(stage, workload, seconds, warm)?;
     let after = look()?;
-    let took = (after.3 - before.3).as_secs_f64();
-    let container_s = (after.0 - before.0).as_secs_f64();
-    let agent_threads = after.1.iter().filter_map(|(name, time)| {
-        let cpus = time.saturating_sub(before.1.get(name).copied().unwrap_or_default()).as_secs_f64() / took;
+    let took = (after.at - before.at).as_secs_f64();
+    let container_s = (after.container - before.container).as_secs_f64();
+    let agent_threads = after.threads.iter().filter_map(|(name, time)| {
+        let cpus = time.saturating_sub(before.threads.get(name).copied().unwrap_or_default()).as_secs_f64() / took;
         (cpus >= 0.001).then(|| Part { name: name.clone(), cpus, runs_per_s: None, ns_per_run: None })
     });
-    let programs = after.2.iter().filter_map(|(name, cost)| {
-        let old = before.2.get(name).copied().unwrap_or_default();
+    let programs = after.programs.iter().filter_map(|(name, cost)| {
+        let old = before.programs.get(name).copied().unwrap_or_default();
         let (runs, ns) = (cost.runs.saturating_sub(old.runs) as f64, cost.ns.saturating_sub(old.ns) as f64);
         let part = Part { name: name.clone(), cpus: ns / 1e9 / took, runs_per_s: Some(runs / took), ns_per_run: Some(ns / runs) };
         (runs > 0.0).then_some(part)
