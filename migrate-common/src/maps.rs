@@ -136,6 +136,23 @@ pub struct Offsets {
     pub regs_r9: u32,
     pub sigaction_handler: u32,
     pub sigaction_flags: u32,
+    pub restart_nanosleep_expires: u32,
+    pub restart_futex_time: u32,
+    pub restart_poll_has_timeout: u32,
+    pub restart_poll_seconds: u32,
+    pub restart_poll_nanos: u32,
+}
+
+/// A call that was interrupted in a wait and goes on as `restart_syscall`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Restart {
+    /// Its number.
+    pub nr: i32,
+    pub reserved: u32,
+    /// When its wait is over, on the clock that it waits by: CLOCK_MONOTONIC of the host for all but `clock_nanosleep` of
+    /// another. 0: never, or not known.
+    pub until_ns: u64,
 }
 
 impl Offsets {

@@ -14,6 +14,7 @@ mod file;
 mod kernel;
 mod maps;
 mod payload;
+mod restart;
 mod sched_process_exec;
 mod sched_process_exit;
 mod sched_process_fork;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, Tallies};
+use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, Restart, Tallies};
 use migrate_common::syscalls::KRow;
 
 use crate::emit::Entry;
@@ -48,9 +48,9 @@ pub const ROWS_LEN: u32 = 512;
 #[map]
 pub static CHOICES: HashMap<u64, KRow> = HashMap::with_max_entries(4096, 0);
 
-/// Host tid -> number of the call that ended with ERESTART_RESTARTBLOCK and that `restart_syscall` continues.
+/// Host tid -> the call that ended with ERESTART_RESTARTBLOCK and that `restart_syscall` continues.
 #[map]
-pub static RESTARTS: HashMap<u32, i32> = HashMap::with_max_entries(65536, 0);
+pub static RESTARTS: HashMap<u32, Restart> = HashMap::with_max_entries(65536, 0);
 
 /// Where an entry is put together; index 0. Programs do not nest on a CPU: the kernel counts a second run as a miss.
 #[map]

@@ -12,9 +12,9 @@ use migrate_common::syscalls::{Group, KRow, choice_key, krow_flags};
 
 use crate::emit::{self, Event, Wake};
 use crate::kernel::{Kptr, forget, load, offset};
-use crate::maps::{self, CALL, CHOICES, RESTARTS, ROWS};
+use crate::maps::{self, CALL, CHOICES, ROWS};
 use crate::payload::{self, Outputs, shape};
-use crate::{container, file, tally, task};
+use crate::{container, file, restart, tally, task};
 
 /// arch/x86/entry/syscalls/syscall_64.tbl
 const RT_SIGRETURN: i32 = 15;
@@ -136,11 +136,10 @@ fn continued(event: &mut Event) -> i32 {
     }
     let host_tid: u32 = load(task::current(), offset!(task_pid));
     if nr == RESTART_SYSCALL {
-        let Some(of) = RESTARTS.get_ptr(host_tid) else { return nr };
-        // SAFETY: only this task writes the value, and it is here.
-        nr = unsafe { *of };
+        let Some(of) = restart::continued(host_tid) else { return nr };
+        nr = of;
     }
-    if event.ret == ERESTART_RESTARTBLOCK && RESTARTS.insert(host_tid, nr, 0).is_err() {
+    if event.ret == ERESTART_RESTARTBLOCK && !restart::keep(host_tid, nr) {
         // Nobody would know what the restarted call writes.
         event.flags |= flags::FAULT;
     }

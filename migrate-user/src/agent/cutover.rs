@@ -2,7 +2,9 @@
 
 use super::errors::{Failure, text};
 use crate::golive::{self, Bytes, FileState, Snapshot};
+use crate::probe::{ProbeError, Recorder};
 use crate::replay::live::PendingSignal;
+use crate::replay::wait::Wait;
 use crate::sys::ptrace::SIGINFO_BYTES;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +14,8 @@ pub struct CutOver {
     /// When it was frozen: CLOCK_MONOTONIC of its host.
     pub frozen_ns: u64,
     pub snapshot: Snapshot,
+    /// Waits with a relative timeout.
+    pub waits: Vec<Wait>,
     /// Packets that came while nobody listened.
     pub stragglers: Vec<Bytes>,
 }
@@ -37,6 +41,19 @@ impl CutOver {
         }
         all
     }
+}
+
+/// The waits of frozen tasks that have an end. Some may be over: the log tells.
+pub fn waits(recorder: &Recorder, tasks: &[golive::Task]) -> Result<Vec<Wait>, ProbeError> {
+    let mut waits = Vec::new();
+    for task in tasks {
+        if let Some(restart) = recorder.restart(task.host_pid.unsigned_abs())?
+            && restart.until_ns != 0
+        {
+            waits.push(Wait { tid: task.ns_tid.unsigned_abs(), nr: restart.nr, until_ns: restart.until_ns });
+        }
+    }
+    Ok(waits)
 }
 
 /// The processes of a cgroup, as `golive` names them. Zombies have no descriptors and are left out.

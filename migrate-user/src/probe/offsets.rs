@@ -59,6 +59,11 @@ pub fn kernel_offsets() -> Result<Offsets, ProbeError> {
         regs_r9: at("pt_regs", "r9")?,
         sigaction_handler: at("k_sigaction", "sa.sa_handler")?,
         sigaction_flags: at("k_sigaction", "sa.sa_flags")?,
+        restart_nanosleep_expires: at("task_struct", "restart_block.nanosleep.expires")?,
+        restart_futex_time: at("task_struct", "restart_block.futex.time")?,
+        restart_poll_has_timeout: at("task_struct", "restart_block.poll.has_timeout")?,
+        restart_poll_seconds: at("task_struct", "restart_block.poll.tv_sec")?,
+        restart_poll_nanos: at("task_struct", "restart_block.poll.tv_nsec")?,
     })
 }
 

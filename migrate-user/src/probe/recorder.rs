@@ -10,7 +10,7 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{BtfTracePoint, ProgramFd};
 use aya::util::nr_cpus;
 use aya::{Btf, Ebpf, EbpfLoader};
-use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, Tallies, mode, phase};
+use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, Restart, Tallies, mode, phase};
 use migrate_common::syscalls::{GroupSet, KRow, TABLE, choice_key};
 
 use super::watch::recorded_slots;
@@ -28,6 +28,7 @@ const MAX_WAKE_BYTES: u64 = 256 * 1024;
 type ContainerBytes = [u8; size_of::<Container>()];
 type CountersBytes = [u8; size_of::<Counters>()];
 pub(super) type TalliesBytes = [u8; size_of::<Tallies>()];
+type RestartBytes = [u8; size_of::<Restart>()];
 type RowBytes = [u8; size_of::<KRow>()];
 
 /// What can be chosen about the recorder.
@@ -219,6 +220,21 @@ impl Recorder {
 
     pub(super) fn with_tallies<T>(&self, f: impl FnOnce(&PerCpuArray<MapData, TalliesBytes>) -> T) -> T {
         f(&self.numbers.read().unwrap_or_else(PoisonError::into_inner).tallies)
+    }
+
+    /// The call that a task, by its number on the host, was last interrupted in so that it goes on as `restart_syscall`. It may have
+    /// ended since.
+    ///
+    /// # Errors
+    /// [`ProbeError::Map`].
+    pub fn restart(&self, host_tid: u32) -> Result<Option<Restart>, ProbeError> {
+        let map = self.programs.map("RESTARTS").ok_or(ProbeError::NoMap("RESTARTS"))?;
+        let restarts: HashMap<_, u32, RestartBytes> = HashMap::try_from(map).map_err(map_error("RESTARTS"))?;
+        match restarts.get(&host_tid, 0) {
+            Ok(bytes) => Ok(Some(bytemuck::cast::<RestartBytes, Restart>(bytes))),
+            Err(aya::maps::MapError::KeyNotFound) => Ok(None),
+            Err(why) => Err(map_error("RESTARTS")(why)),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -82,6 +82,11 @@ pub trait Backend {
     /// Makes a task at a call or in user code execute a call in its own name. It stands as before afterwards.
     fn execute(&mut self, pid: Pid, nr: i32, args: [u64; 6]) -> Result<i64>;
 
+    /// Makes a task at a call make that call with other arguments and be interrupted at once, as by a signal. The result is the
+    /// kernel's; if the kernel keeps the call's wait for `restart_syscall` (-516), the task stands at that now, with its own
+    /// arguments, and otherwise as before.
+    fn begin_wait(&mut self, pid: Pid, args: [u64; 6]) -> Result<i64>;
+
     /// Executes the fork that a task stands at. The child stands in [`At::User`]; the parent behind the call, or in [`At::Vfork`].
     fn fork(&mut self, pid: Pid) -> Result<Forked>;
 

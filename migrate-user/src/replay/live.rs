@@ -9,11 +9,12 @@ use super::backend::{At, Backend};
 use super::calls::timer::{ArmedTimer, TimerId};
 use super::engine::Engine;
 use super::error::Result;
+use super::wait::Wait;
 use crate::sys::ptrace::{Pid, SIGINFO_BYTES};
 
 const NANOS: u64 = 1_000_000_000;
 /// A timer that was to expire during the move does so soon after it: 0 would disarm it.
-const SOON_NS: u64 = 1000;
+pub(super) const SOON_NS: u64 = 1000;
 
 /// A signal that waited in the source when it was frozen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +43,16 @@ impl<B: Backend> Engine<B> {
         Ok(())
     }
 
-    /// Arms timers with the time that they have left, and queues signals. `now_ns`: when the source was frozen, on its clock.
-    pub fn arm(&mut self, now_ns: u64, signals: &[PendingSignal]) -> Result<()> {
+    /// Gives waits and timers the time that they have left, and queues signals. `now_ns`: when the source was frozen, on its clock.
+    pub fn arm(&mut self, now_ns: u64, signals: &[PendingSignal], waits: &[Wait]) -> Result<()> {
         let masks: Vec<(Pid, u64)> =
             self.standing().into_iter().map(|pid| Ok((pid, self.backend.signal_mask(pid)?))).collect::<Result<_>>()?;
         // What fires or is queued from here on must wait for the release.
         for (pid, _) in &masks {
             self.backend.set_signal_mask(*pid, u64::MAX)?;
+        }
+        for wait in waits {
+            self.shorten(wait, now_ns)?;
         }
         let timers: Vec<ArmedTimer> = self.timers.iter().copied().collect();
         for timer in &timers {
@@ -119,11 +123,12 @@ impl<B: Backend> Engine<B> {
     }
 }
 
+/// struct timespec.
+pub(super) fn timespec(ns: u64) -> Vec<u8> {
+    [ns / NANOS, ns % NANOS].into_iter().flat_map(u64::to_le_bytes).collect()
+}
+
 /// An interval and a value in seconds and fractions of `fraction_ns`.
 fn times(interval_ns: u64, value_ns: u64, fraction_ns: u64) -> Vec<u8> {
-    [interval_ns, value_ns]
-        .iter()
-        .flat_map(|ns| [ns / NANOS, (ns % NANOS) / fraction_ns])
-        .flat_map(u64::to_le_bytes)
-        .collect()
+    [interval_ns, value_ns].iter().flat_map(|ns| [ns / NANOS, (ns % NANOS) / fraction_ns]).flat_map(u64::to_le_bytes).collect()
 }

@@ -15,6 +15,7 @@ pub mod ptrace;
 pub mod replica;
 mod scratch;
 pub mod screen;
+pub mod wait;
 
 pub use calls::timer::{ArmedTimer, TimerId};
 pub use engine::Engine;

@@ -19,6 +19,8 @@ use std::collections::HashMap;
 const SYSCALL_BYTES: u64 = 2;
 /// The kernel's codes for a call that a signal interrupted: ERESTARTSYS to ERESTART_RESTARTBLOCK. User code never sees them.
 pub const RESTART_CODES: std::ops::RangeInclusive<i64> = -516..=-512;
+/// The one of a wait that goes on as `restart_syscall`, whose end the kernel keeps.
+pub const ERESTART_RESTARTBLOCK: i64 = -516;
 /// How often a call is made again that signals keep interrupting before the replica's own are drained.
 const RETRIES: u32 = 64;
 

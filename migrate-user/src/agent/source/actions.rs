@@ -126,6 +126,7 @@ impl Sending<'_> {
                     Err(error) => return Err(error.to_string()),
                 }
             };
+            let waits = cutover::waits(&recording.probes.recorder, &tasks).map_err(text)?;
             snapshot.signals = recording.pending_signals().ok_or("the signals that wait could not be read")?;
             let mut caught = Vec::new();
             let mut stragglers = stragglers;
@@ -135,7 +136,7 @@ impl Sending<'_> {
                 // Those that are lost are sent again by their sender's timer.
                 (caught, _) = stragglers.take().map_err(text)?;
             }
-            Ok((CutOver { frozen_ns, snapshot, stragglers: caught }, stragglers))
+            Ok((CutOver { frozen_ns, snapshot, waits, stragglers: caught }, stragglers))
         });
         let (cutover, stragglers) = captured.await.map_err(text)??;
         // It goes on catching until the target has the address: see `forward_late`.

@@ -130,6 +130,7 @@ impl Receiving {
         tasks.sort_by_key(|task| task.ns_tid);
         let begun = Instant::now();
         let signals = cutover.signals();
+        let waits = std::mem::take(&mut cutover.waits);
         let frozen_ns = cutover.frozen_ns;
         let restored = tokio::task::spawn_blocking(move || {
             if has_device(init) {
@@ -146,7 +147,7 @@ impl Receiving {
         let sockets = nanos(begun.elapsed());
         self.restored = Some(restored);
         let begun = Instant::now();
-        replica.with(move |engine| engine.arm(frozen_ns, &signals)).await.map_err(text)?;
+        replica.with(move |engine| engine.arm(frozen_ns, &signals, &waits)).await.map_err(text)?;
         Ok(vec![("settle".to_owned(), settled), ("sockets".to_owned(), sockets), ("timers".to_owned(), nanos(begun.elapsed()))])
     }
 

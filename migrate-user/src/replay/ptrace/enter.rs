@@ -1,6 +1,6 @@
 //! Into a call and out of it.
 
-use super::{Ptrace, RESTART_CODES, RETRIES, SYSCALL_BYTES, Stopped, set_args};
+use super::{ERESTART_RESTARTBLOCK, Ptrace, RESTART_CODES, RETRIES, SYSCALL_BYTES, Stopped, set_args};
 use crate::replay::backend::{At, Backend as _, BackendError, Call, Result};
 use crate::sys::ptrace::{self, Pid, Regs, Resume, Stop};
 
@@ -102,6 +102,26 @@ impl Ptrace {
         }
     }
 
+    /// Makes the call that a task stands at with other arguments, and interrupts it before it can wait.
+    pub(super) fn enter_interrupted(&mut self, pid: Pid, args: [u64; 6]) -> Result<i64> {
+        let doing = "begin a wait";
+        let At::Call(call) = self.at(pid) else {
+            return Err(BackendError::Unexpected { pid, stop: format!("{:?}", self.at(pid)), doing });
+        };
+        let before = self.enter(pid, call.nr, args, doing)?;
+        // Asks for one more stop, for which the call will not wait. The stop at its exit is one.
+        ptrace::interrupt(pid)?;
+        let ret = self.leave(pid, doing)?.rax.cast_signed();
+        let task = self.task_mut(pid)?;
+        task.regs = before;
+        task.dirty = true;
+        if ret == ERESTART_RESTARTBLOCK {
+            let nr = libc::SYS_restart_syscall as i32;
+            self.set_at(pid, At::Call(Call { nr, ..call }))?;
+        }
+        Ok(ret)
+    }
+
     /// A `syscall` instruction in the task's memory: the vDSO has one, hidden or not.
     fn gadget(&mut self, pid: Pid) -> Result<u64> {
         if let Some(found) = self.task(pid)?.gadget {
@@ -121,5 +141,65 @@ impl Ptrace {
         let found = range.start + at as u64;
         self.task_mut(pid)?.gadget = Some(found);
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::backend::Expect;
+    use std::io::Write as _;
+    use std::process::{Child, Command, Stdio};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    const HOUR: [u64; 2] = [3600, 0];
+    const MOMENT: [u64; 2] = [0, 20_000_000];
+
+    /// A task that stands where it would sleep for an hour, and that call.
+    fn sleeper() -> (Ptrace, Child, Call) {
+        let mut child = Command::new("/bin/sh").args(["-c", "read line; exec sleep 3600"]).stdin(Stdio::piped()).spawn().unwrap();
+        let pid = child.id().cast_signed();
+        let mut backend = Ptrace::new();
+        backend.seize(pid).unwrap();
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        backend.wait_first_image(pid).unwrap();
+        loop {
+            let At::Call(call) = backend.run(pid, Expect::Executed).unwrap() else { panic!("it makes calls") };
+            if i64::from(call.nr) == libc::SYS_clock_nanosleep {
+                return (backend, child, call);
+            }
+            let ret = backend.execute(pid, call.nr, call.args).unwrap();
+            backend.finish(pid, ret).unwrap();
+        }
+    }
+
+    fn write_time(backend: &mut Ptrace, pid: Pid, call: &Call, time: [u64; 2]) {
+        let bytes: Vec<u8> = time.iter().flat_map(|part| part.to_le_bytes()).collect();
+        backend.write(pid, call.args[2], &bytes).unwrap();
+    }
+
+    #[test]
+    fn a_wait_that_was_begun_with_the_rest_of_its_time_ends_with_that() {
+        let (mut backend, mut child, call) = sleeper();
+        let pid = child.id().cast_signed();
+        write_time(&mut backend, pid, &call, MOMENT);
+        assert_eq!(backend.begin_wait(pid, call.args).unwrap(), ERESTART_RESTARTBLOCK);
+        write_time(&mut backend, pid, &call, HOUR);
+        let nr = libc::SYS_restart_syscall as i32;
+        assert_eq!(backend.at(pid), At::Call(Call { nr, ..call }));
+        // Other calls between do not change it.
+        assert_eq!(backend.execute(pid, libc::SYS_getppid as i32, [0; 6]).unwrap(), i64::from(std::process::id()));
+        let (done, over) = mpsc::channel::<()>();
+        let watch = std::thread::spawn(move || {
+            if over.recv_timeout(Duration::from_secs(60)).is_err() {
+                let _ = child.kill();
+            }
+            child
+        });
+        let slept = backend.execute(pid, nr, call.args);
+        let _ = done.send(());
+        assert_eq!(slept.unwrap(), 0);
+        let _ = watch.join().unwrap().kill();
     }
 }

@@ -63,6 +63,10 @@ impl Backend for Ptrace {
         Err(BackendError::Unexpected { pid, stop: format!("signals during call {nr}"), doing: "make a call" })
     }
 
+    fn begin_wait(&mut self, pid: Pid, args: [u64; 6]) -> Result<i64> {
+        self.enter_interrupted(pid, args)
+    }
+
     fn fork(&mut self, pid: Pid) -> Result<Forked> {
         let At::Call(call) = self.at(pid) else {
             return Err(BackendError::Unexpected { pid, stop: format!("{:?}", self.at(pid)), doing: "fork" });

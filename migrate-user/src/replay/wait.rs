@@ -1,0 +1,69 @@
+//! Waits with a relative timeout that the freeze interrupted: they go on with the time that they had left.
+//!
+//! The source's kernel keeps the end of such a wait for `restart_syscall`, where the probes read it. The replica's task makes the
+//! same call with the rest of the time and is interrupted at once, so that its kernel keeps that end likewise. When it is let go it
+//! stands at `restart_syscall`, with the registers that the source's task has.
+
+use super::backend::{At, Backend};
+use super::engine::Engine;
+use super::error::Result;
+use super::live::{SOON_NS, timespec};
+use super::ptrace::ERESTART_RESTARTBLOCK;
+use serde::{Deserialize, Serialize};
+
+const TIMER_ABSTIME: u64 = 1;
+const NANOS_PER_MILLI: u64 = 1_000_000;
+/// The operation in futex(2)'s second argument, without its options.
+const FUTEX_OPERATION: u64 = 0x7f;
+
+/// A wait of the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// Task in the container's pid namespace.
+    pub tid: u32,
+    /// The call.
+    pub nr: i32,
+    /// Its end: CLOCK_MONOTONIC of the source's host.
+    pub until_ns: u64,
+}
+
+impl<B: Backend> Engine<B> {
+    /// Lets a wait go on with the time that it had left at `now_ns`, on the source's clock. Without effect if the task has ended it
+    /// since it was noted. A wait that cannot be begun (what a `poll` waits for is there) is left to begin anew.
+    pub(super) fn shorten(&mut self, wait: &Wait, now_ns: u64) -> Result<()> {
+        let Some(task) = self.tasks.get(&wait.tid) else { return Ok(()) };
+        let (pid, interrupted) = (task.pid, task.pending.is_some_and(|pending| pending.ret == ERESTART_RESTARTBLOCK));
+        let At::Call(call) = self.backend.at(pid) else { return Ok(()) };
+        if !interrupted || call.nr != wait.nr {
+            return Ok(());
+        }
+        let left_ns = wait.until_ns.saturating_sub(now_ns).max(SOON_NS);
+        let [a, b, c, d, e, f] = call.args;
+        let result = match i64::from(call.nr) {
+            libc::SYS_poll => self.backend.begin_wait(pid, [a, b, left_ns.div_ceil(NANOS_PER_MILLI), d, e, f])?,
+            libc::SYS_nanosleep => self.begin_for(pid, left_ns, |left| [left, b, c, d, e, f])?,
+            libc::SYS_clock_nanosleep if b & TIMER_ABSTIME == 0 && is_monotonic(a) => {
+                self.begin_for(pid, left_ns, |left| [a, b, left, d, e, f])?
+            }
+            libc::SYS_futex if b & FUTEX_OPERATION == libc::FUTEX_WAIT as u64 => {
+                self.begin_for(pid, left_ns, |left| [a, b, c, left, e, f])?
+            }
+            _ => return Ok(()),
+        };
+        if result == 0 && i64::from(call.nr) != libc::SYS_futex {
+            // It is over already.
+            self.backend.finish(pid, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Begins a wait whose arguments, made by `args`, point to a time.
+    fn begin_for(&mut self, pid: crate::sys::ptrace::Pid, left_ns: u64, args: impl FnOnce(u64) -> [u64; 6]) -> Result<i64> {
+        self.lend(pid, &timespec(left_ns), |engine, at| Ok(engine.backend.begin_wait(pid, args(at))?))
+    }
+}
+
+/// A sleep for some time on CLOCK_REALTIME is one on CLOCK_MONOTONIC, see clock_nanosleep(2).
+fn is_monotonic(clock: u64) -> bool {
+    [libc::CLOCK_REALTIME, libc::CLOCK_MONOTONIC].iter().any(|known| u64::try_from(*known) == Ok(clock))
+}
