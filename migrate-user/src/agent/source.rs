@@ -16,6 +16,7 @@ use super::link::Link;
 use super::recording::Recording;
 use super::rounds::Rounds;
 use crate::container::docker::{Spec, check_supported};
+use crate::golive::Bytes;
 use crate::golive::stragglers::Stragglers;
 use crate::probe::mute::Mute;
 use crate::round::SpoolReader;
@@ -44,7 +45,10 @@ struct Sending<'a> {
     durable: Durable,
     link: Option<Link>,
     mute: Option<Mute>,
+    /// Catches the packets that come to a frozen source.
     stragglers: Option<Stragglers>,
+    /// Those that it caught up to the capture.
+    caught: Vec<Bytes>,
     /// The log, read as it is written; none before the first round.
     reader: Option<SpoolReader>,
     rounds: Rounds,
@@ -169,6 +173,7 @@ impl<'a> Sending<'a> {
             link: None,
             mute: None,
             stragglers: None,
+            caught: Vec::new(),
             reader: None,
             rounds: Rounds::default(),
             policy: Policy::default(),

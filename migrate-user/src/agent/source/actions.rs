@@ -8,7 +8,7 @@ use crate::agent::freeze::freeze;
 use crate::agent::host;
 use crate::agent::link::Link;
 use crate::agent::target::back_off;
-use crate::golive::{self, CaptureError};
+use crate::golive::{self, CaptureError, stragglers};
 use crate::probe::mute::{Mute, MuteMode};
 use crate::sys::neighbours;
 use crate::wire::durable::Side;
@@ -142,7 +142,9 @@ impl Sending<'_> {
         // It goes on catching until the target has the address: see `forward_late`.
         self.stragglers = stragglers;
         self.report.connections = cutover.connections();
-        postcard::to_stdvec(&cutover).map_err(text)
+        let bytes = postcard::to_stdvec(&cutover).map_err(text)?;
+        self.caught = cutover.stragglers;
+        Ok(bytes)
     }
 
     /// What peers sent to this host between the capture and the target's announcement follows the container, so that they need not
@@ -187,8 +189,22 @@ impl Sending<'_> {
         }
         tokio::task::spawn_blocking(move || cgroup.freezer().thaw()).await.map_err(text)?.map_err(text)?;
         self.frozen_at = None;
+        self.deliver_here(pid);
         tracing::info!(pid, "the source goes on");
         Ok(())
+    }
+
+    /// What was caught reaches the source after all. Whatever does not arrive is sent again by its sender's timer.
+    fn deliver_here(&mut self, pid: i32) {
+        let mut packets = std::mem::take(&mut self.caught);
+        if let Some(Ok((late, _))) = self.stragglers.take().map(|mut stragglers| stragglers.take()) {
+            packets.extend(late);
+        }
+        let delivered = std::fs::File::open(format!("/proc/{pid}/ns/net"))
+            .and_then(|namespace| stragglers::deliver(&namespace, &packets));
+        if let Err(error) = delivered {
+            tracing::warn!(%error, "packets that came while the container was frozen could not be delivered");
+        }
     }
 
     /// The container lives elsewhere: this copy goes without a word to its peers.
