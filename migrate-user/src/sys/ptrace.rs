@@ -162,13 +162,13 @@ pub fn set_siginfo(pid: Pid, info: &[u8; SIGINFO_BYTES]) -> Result<()> {
 /// Blocked signals of a stopped tracee, as a bit set.
 pub fn sigmask(pid: Pid) -> Result<u64> {
     let mut mask = 0_u64;
-    request("getsigmask", libc::PTRACE_GETSIGMASK as u32, pid, 8, std::ptr::from_mut(&mut mask) as usize)?;
+    request("getsigmask", libc::PTRACE_GETSIGMASK, pid, 8, std::ptr::from_mut(&mut mask) as usize)?;
     Ok(mask)
 }
 
 /// Sets them.
 pub fn set_sigmask(pid: Pid, mask: u64) -> Result<()> {
-    request("setsigmask", libc::PTRACE_SETSIGMASK as u32, pid, 8, std::ptr::from_ref(&mask) as usize).map(drop)
+    request("setsigmask", libc::PTRACE_SETSIGMASK, pid, 8, std::ptr::from_ref(&mask) as usize).map(drop)
 }
 
 /// Signals waiting in a stopped tracee's own queue, or in its process's.
@@ -185,7 +185,7 @@ pub fn peek_signals(pid: Pid, shared: bool) -> Result<Vec<[u8; SIGINFO_BYTES]>> 
         let args = Args { off: all.len() as u64, flags: u32::from(shared), nr: 64 };
         let got = request(
             "peeksiginfo",
-            libc::PTRACE_PEEKSIGINFO as u32,
+            libc::PTRACE_PEEKSIGINFO,
             pid,
             std::ptr::from_ref(&args) as usize,
             infos.as_mut_ptr() as usize,

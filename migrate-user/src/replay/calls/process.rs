@@ -114,7 +114,6 @@ impl<B: Backend> Engine<B> {
     pub(in crate::replay) fn exit(&mut self, record: &Record) -> Result<Step> {
         let pid = self.pid(record)?;
         let code = record.head.args[0];
-        #[expect(clippy::cast_possible_truncation, reason = "seven bits")]
         let signal = (code & 0x7f) as i32;
         self.timers.forget(record.head.tid);
         if record.head.tid == 1 {

@@ -157,6 +157,7 @@ mod tests {
     const MOMENT: [u64; 2] = [0, 20_000_000];
 
     /// A task that stands where it would sleep for an hour, and that call.
+    #[expect(clippy::zombie_processes, reason = "the caller ends it and waits for it")]
     fn sleeper() -> (Ptrace, Child, Call) {
         let mut child = Command::new("/bin/sh").args(["-c", "read line; exec sleep 3600"]).stdin(Stdio::piped()).spawn().unwrap();
         let pid = child.id().cast_signed();
@@ -200,6 +201,8 @@ mod tests {
         let slept = backend.execute(pid, nr, call.args);
         let _ = done.send(());
         assert_eq!(slept.unwrap(), 0);
-        let _ = watch.join().unwrap().kill();
+        let mut child = watch.join().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }
