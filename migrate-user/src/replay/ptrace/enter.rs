@@ -148,7 +148,7 @@ impl Ptrace {
 mod tests {
     use super::*;
     use crate::replay::backend::Expect;
-    use std::io::Write as _;
+    use std::io::{Read as _, Write as _};
     use std::process::{Child, Command, Stdio};
     use std::sync::mpsc;
     use std::time::Duration;
@@ -159,7 +159,11 @@ mod tests {
     /// A task that stands where it would sleep for an hour, and that call.
     #[expect(clippy::zombie_processes, reason = "the caller ends it and waits for it")]
     fn sleeper() -> (Ptrace, Child, Call) {
-        let mut child = Command::new("/bin/sh").args(["-c", "read line; exec sleep 3600"]).stdin(Stdio::piped()).spawn().unwrap();
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "echo; read line; exec sleep 3600"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = shell.spawn().unwrap();
+        // Its own image is in place before it says so: the next one is the sleeper's.
+        child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
         let pid = child.id().cast_signed();
         let mut backend = Ptrace::new();
         backend.seize(pid).unwrap();
