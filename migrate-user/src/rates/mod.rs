@@ -3,6 +3,7 @@
 //! [`targets`] says which cgroups are meant, [`Session`] measures them, and each [`Sample`] that it gives is an interval of a
 //! container. [`predict`] sets the rates against a link. [`screen`], [`csv`] and [`svg`] are what people see of the samples.
 
+mod before;
 mod blind_spots;
 pub mod csv;
 mod dirty;

@@ -10,16 +10,15 @@
 //! When the session is dropped, or its process dies however, the kernel detaches the programs and frees the maps, for nothing
 //! of them is pinned.
 
+use super::before::Before;
 use super::dirty::Contents;
 use super::meter::Meter;
-use super::sample::{Amounts, Lost, Mode, ProgramCost, RecorderCost, Ring, Sample, Target};
+use super::sample::{Amounts, Mode, ProgramCost, RecorderCost, Ring, Sample, Target};
 use super::targets::Found;
 use super::{RatesError, blind_spots, tally};
-use crate::probe::{self, BpfStats, Options, Recorder, TallyRow, Watch};
+use crate::probe::{self, BpfStats, Options, Recorder, Watch};
 use crate::ring::{Drain, DrainOptions};
 use crate::sys::cgroup::Cgroup;
-use migrate_common::maps::Counters;
-use migrate_common::record::Kind;
 use migrate_common::syscalls::GroupSet;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -81,17 +80,6 @@ struct Watched {
     before: Before,
     since: Instant,
 }
-
-/// What a container's counters were at the last sample.
-#[derive(Debug, Default)]
-struct Before {
-    counters: Counters,
-    unexplained: u64,
-    tallies: Counted,
-}
-
-/// Events and bytes that the kernel has counted, by kind of record, call and whether on a socket.
-type Counted = HashMap<(Kind, i32, bool), (u64, u64)>;
 
 /// What all containers share, at the last sample.
 #[derive(Debug, Default)]
@@ -223,7 +211,7 @@ impl Session {
         groups.iter().for_each(|group| total += group.amounts);
         Ok(Sample {
             container: watched.target.clone(),
-            at_unix_ms: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| millis(since)),
+            at_unix_ms: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, millis),
             elapsed_ns: nanos(now - *started),
             interval_ns: nanos(now - std::mem::replace(&mut watched.since, now)),
             mode: settings.mode,
@@ -292,33 +280,6 @@ impl Drop for Session {
     }
 }
 
-impl Before {
-    /// What the kernel has counted since the last call.
-    fn counted(&mut self, rows: Vec<TallyRow>) -> Vec<(tally::Cell, Amounts)> {
-        let since = |row: TallyRow| {
-            let (events, bytes) =
-                self.tallies.insert((row.kind, row.nr, row.socket), (row.events, row.bytes)).unwrap_or_default();
-            let amounts = Amounts { events: row.events - events, input_bytes: row.bytes - bytes, log: None };
-            (tally::Cell::of_row(row.kind, row.nr, row.group), amounts)
-        };
-        rows.into_iter().map(since).collect()
-    }
-
-    /// What was lost since the last call. Records that are missing although no counter says why are lost too.
-    fn lost(&mut self, now: Counters, missing: u64) -> Lost {
-        let unexplained = missing.saturating_sub(now.ring_full + now.too_large);
-        let before = (std::mem::replace(&mut self.counters, now), std::mem::replace(&mut self.unexplained, unexplained));
-        let (counters, unexplained_before) = before;
-        Lost {
-            ring_full: now.ring_full.saturating_sub(counters.ring_full),
-            too_large: now.too_large.saturating_sub(counters.too_large),
-            faults: now.faults.saturating_sub(counters.faults),
-            missed_runs: 0,
-            unexplained: unexplained.saturating_sub(unexplained_before),
-        }
-    }
-}
-
 /// A cgroup and all below it.
 fn below(path: &Path) -> Vec<Cgroup> {
     let mut found = vec![Cgroup::at(path)];
@@ -350,16 +311,6 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn losses_are_those_since_the_sample_before_and_each_has_one_cause() {
-        let mut before = Before::default();
-        let counters = |ring_full, too_large| Counters { ring_full, too_large, ..Counters::default() };
-        let lost = before.lost(counters(2, 1), 5);
-        assert_eq!(lost, Lost { ring_full: 2, too_large: 1, unexplained: 2, ..Lost::default() });
-        assert_eq!(before.lost(counters(2, 1), 5), Lost::default());
-        assert_eq!(before.lost(counters(4, 1), 7), Lost { ring_full: 2, ..Lost::default() });
-    }
 
     #[test]
     fn every_cgroup_below_counts() {
