@@ -82,7 +82,7 @@ impl Screen {
                 columns.retain(|column| *column != dispensable);
             }
         }
-        let trend = rows.iter().any(|row| !row.trend.is_empty()) && needed(&columns) + TREND_WIDTH + 1 <= width;
+        let trend = rows.iter().any(|row| !row.trend.is_empty()) && needed(&columns) + TREND_WIDTH < width;
         (columns, trend)
     }
 

@@ -53,7 +53,7 @@ impl Page {
     fn whole(&mut self, plot: &Plot) -> std::fmt::Result {
         let names = match &plot.names[..] {
             [] => "nothing measured yet".to_owned(),
-            [names @ ..] if names.len() <= 4 => names.join(", "),
+            names if names.len() <= 4 => names.join(", "),
             [first, second, rest @ ..] => format!("{first}, {second} and {} more", rest.len()),
             [only] => only.clone(),
         };
