@@ -1,10 +1,10 @@
 //! `migrate log`: the records of a log.
 
-use super::text::print_json;
+use super::text::{bytes as in_bytes, count, print_json};
 use super::{CliError, Global};
 use crate::agent::api::Code;
 use crate::record::Record;
-use crate::round::{Ending, LogError, LogReader};
+use crate::round::{Ending, LogError, LogReader, Sizes};
 use clap::Args;
 use migrate_common::record::{Kind, flags};
 use migrate_common::syscalls;
@@ -18,6 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   migrate log date.log
   migrate log date.log --from 100 --count 20 --bytes 64
+  migrate log date.log --chunks
   migrate log date.log --json | jq -r 'select(.kind == \"syscall\") | .name' | sort | uniq -c
 
 Exit code 5: the log is damaged, cut short, of another version, or has a gap. What is whole is printed.";
@@ -37,6 +38,9 @@ pub(super) struct Log {
     /// Only records of this task.
     #[arg(long, value_name = "TID")]
     task: Option<u32>,
+    /// Print the chunks and their sizes instead of the records.
+    #[arg(long, conflicts_with_all = ["from", "count", "task", "bytes"])]
+    chunks: bool,
     /// How many bytes of each output to show.
     #[arg(long, default_value_t = 16, value_name = "N")]
     bytes: usize,
@@ -58,6 +62,7 @@ impl Log {
         let mut left = self.count.unwrap_or(u64::MAX);
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
         loop {
+            let before = reader.sizes();
             let records = match reader.next_records() {
                 Ok(Some(records)) => records,
                 Ok(None) => break,
@@ -66,6 +71,18 @@ impl Log {
                     return Err(bad(error));
                 }
             };
+            if self.chunks {
+                let chunk = reader.sizes().since(before);
+                if global.json {
+                    let mut value = json_of_sizes(&chunk);
+                    (value["kind"], value["chunk"]) = ("chunk".into(), before.chunks.into());
+                    serde_json::to_writer(&mut out, &value).map_err(std::io::Error::from)?;
+                    out.write_all(b"\n")?;
+                } else {
+                    writeln!(out, "{:>8} {}", before.chunks, sizes(&chunk))?;
+                }
+                continue;
+            }
             for record in records.iter().filter(|record| self.wants(record)) {
                 if left == 0 {
                     break;
@@ -81,11 +98,15 @@ impl Log {
         }
         let ending = reader.ending().cloned();
         if global.json {
-            serde_json::to_writer(&mut out, &json!({"kind": "end", "records": reader.records(), "ending": ending}))
-                .map_err(std::io::Error::from)?;
+            let mut value = json_of_sizes(&reader.sizes());
+            (value["kind"], value["ending"]) = ("end".into(), json!(ending));
+            serde_json::to_writer(&mut out, &value).map_err(std::io::Error::from)?;
             out.write_all(b"\n")?;
-        } else if let Some(Ending::End(end)) = &ending {
-            writeln!(out, "# {} records; exit code {}, {} bytes of output", reader.records(), end.exit_code, end.stdout.bytes)?;
+        } else {
+            writeln!(out, "# {}", sizes(&reader.sizes()))?;
+            if let Some(Ending::End(end)) = &ending {
+                writeln!(out, "# exit code {}, {} bytes of output", end.exit_code, end.stdout.bytes)?;
+            }
         }
         out.flush()?;
         match ending {
@@ -97,6 +118,23 @@ impl Log {
     fn wants(&self, record: &Record) -> bool {
         record.head.seq >= self.from && self.task.is_none_or(|task| record.head.tid == task)
     }
+}
+
+/// `1,204 records: 170 KiB plain, 13.4 KiB encoded, 5.20 KiB stored (4.4 bytes a record)`
+#[expect(clippy::cast_precision_loss, reason = "a tenth of a byte is shown")]
+fn sizes(of: &Sizes) -> String {
+    let each = of.stored_bytes as f64 / of.records.max(1) as f64;
+    format!(
+        "{} records: {} plain, {} encoded, {} stored ({each:.1} bytes a record)",
+        count(of.records),
+        in_bytes(of.raw_bytes),
+        in_bytes(of.encoded_bytes),
+        in_bytes(of.stored_bytes)
+    )
+}
+
+fn json_of_sizes(of: &Sizes) -> Value {
+    json!({"records": of.records, "raw_bytes": of.raw_bytes, "encoded_bytes": of.encoded_bytes, "stored_bytes": of.stored_bytes})
 }
 
 /// The call's name, by way of the choice that its argument makes.
@@ -220,6 +258,15 @@ mod tests {
         assert!(line.contains(" read(0x3, 0x7ff0, 0x10, 0x0, 0x0, 0x0) = 5  Pipe  0x7ff0+6 \"hel\\n\"..."), "{line}");
         let json = json_of(&read(), 100);
         assert_eq!((&json["name"], &json["segments"][0]["bytes"]), (&"read".into(), &"hel\\nlo".into()));
+    }
+
+    #[test]
+    fn a_log_s_sizes_are_told_in_all_three_forms() {
+        let of = Sizes { chunks: 1, records: 1000, raw_bytes: 145_000, encoded_bytes: 12_000, stored_bytes: 4_500 };
+        let line = sizes(&of);
+        assert!(line.starts_with("1,000 records: "), "{line}");
+        assert!(line.ends_with("stored (4.5 bytes a record)"), "{line}");
+        assert_eq!(json_of_sizes(&of)["encoded_bytes"], 12_000);
     }
 
     #[test]

@@ -33,6 +33,6 @@ pub use compact::Encoder;
 pub use error::{LogError, Part};
 pub use meta::{Cpu, End, Ending, LogMeta, Output};
 pub use order::Order;
-pub use reader::LogReader;
+pub use reader::{LogReader, Sizes};
 pub use spool::{Spool, SpoolReader};
 pub use writer::LogWriter;

@@ -12,6 +12,42 @@ use super::meta::{End, Ending, LogMeta};
 use super::order::Order;
 use crate::record::Record;
 
+/// How large what was read of a log is, in each form that it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    pub chunks: u64,
+    pub records: u64,
+    /// The records' headers and payloads.
+    pub raw_bytes: u64,
+    /// Their encoding, before zstd.
+    pub encoded_bytes: u64,
+    /// The chunks in the file, with their headers.
+    pub stored_bytes: u64,
+}
+
+impl Sizes {
+    fn add(&mut self, chunk: &Chunk) {
+        let head = chunk.header();
+        self.chunks += 1;
+        self.records = self.records.saturating_add(head.records);
+        self.raw_bytes = self.raw_bytes.saturating_add(head.raw_bytes.into());
+        self.encoded_bytes = self.encoded_bytes.saturating_add(chunk.encoded_bytes());
+        self.stored_bytes = self.stored_bytes.saturating_add(chunk.as_bytes().len() as u64);
+    }
+
+    /// What was read since it was `earlier`.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Self {
+        Self {
+            chunks: self.chunks - earlier.chunks,
+            records: self.records - earlier.records,
+            raw_bytes: self.raw_bytes - earlier.raw_bytes,
+            encoded_bytes: self.encoded_bytes - earlier.encoded_bytes,
+            stored_bytes: self.stored_bytes - earlier.stored_bytes,
+        }
+    }
+}
+
 /// Streams a log. Memory use is bounded by one chunk, whatever the bytes are.
 #[derive(Debug)]
 pub struct LogReader<R: Read> {
@@ -19,8 +55,7 @@ pub struct LogReader<R: Read> {
     meta: LogMeta,
     chain: Chain,
     order: Order,
-    chunks: u64,
-    records: u64,
+    sizes: Sizes,
     next_seq: Option<u64>,
     ending: Option<Ending>,
     failed: bool,
@@ -51,8 +86,7 @@ impl<R: Read> LogReader<R> {
             meta,
             chain,
             order: Order::default(),
-            chunks: 0,
-            records: 0,
+            sizes: Sizes::default(),
             next_seq: None,
             ending: None,
             failed: false,
@@ -123,13 +157,19 @@ impl<R: Read> LogReader<R> {
     /// Chunks read so far.
     #[must_use]
     pub const fn chunks(&self) -> u64 {
-        self.chunks
+        self.sizes.chunks
     }
 
     /// Records in them.
     #[must_use]
     pub const fn records(&self) -> u64 {
-        self.records
+        self.sizes.records
+    }
+
+    /// What was read so far.
+    #[must_use]
+    pub const fn sizes(&self) -> Sizes {
+        self.sizes
     }
 
     /// The number that follows the last record read; 0 before the first.
@@ -158,8 +198,8 @@ impl<R: Read> LogReader<R> {
     fn read_chunk(&mut self, magic: &[u8]) -> Result<Chunk, LogError> {
         let head: ChunkHeader = self.input.read_after(magic)?;
         head.check()?;
-        if head.n != self.chunks {
-            return Err(LogError::ChunkOrder { expected: self.chunks, found: head.n });
+        if head.n != self.sizes.chunks {
+            return Err(LogError::ChunkOrder { expected: self.sizes.chunks, found: head.n });
         }
         // An Image that the log's previous chunk holds the Exec of begins with that Exec's number.
         if let Some(expected) = self.next_seq.filter(|&next| head.first_seq != next && head.first_seq.wrapping_add(1) != next) {
@@ -169,8 +209,7 @@ impl<R: Read> LogReader<R> {
         bytes.append(&mut self.input.read_body(head.stored_bytes)?);
         let chunk = Chunk::parse(bytes)?;
         self.chain.push(&head);
-        self.chunks += 1;
-        self.records = self.records.saturating_add(head.records);
+        self.sizes.add(&chunk);
         self.next_seq = Some(head.last_seq.wrapping_add(1));
         Ok(chunk)
     }
@@ -182,7 +221,7 @@ impl<R: Read> LogReader<R> {
         if sum(&body) != foot.body_sum {
             return Err(LogError::Checksum(Part::End));
         }
-        for (what, footer, found) in [("chunks", foot.chunks, self.chunks), ("records", foot.records, self.records)] {
+        for (what, footer, found) in [("chunks", foot.chunks, self.sizes.chunks), ("records", foot.records, self.sizes.records)] {
             if footer != found {
                 return Err(LogError::Count { what, footer, found });
             }
