@@ -36,6 +36,8 @@ pub mod phase {
 pub mod mode {
     /// Records in the ring. Without it nothing is numbered, and only tallies are kept.
     pub const CAPTURE: u32 = 1;
+    /// A task that is traced is held when the ring fills up: a SIGURG of the kernel's, for the tracer to swallow.
+    pub const HOLD: u32 = 2;
 }
 
 /// What has been seen and lost of a container.
@@ -108,6 +110,9 @@ pub struct Offsets {
     pub task_files: u32,
     pub task_exit_code: u32,
     pub task_personality: u32,
+    pub task_ptrace: u32,
+    pub task_blocked: u32,
+    pub task_pending: u32,
     pub pid_level: u32,
     pub pid_numbers: u32,
     pub upid_bytes: u32,
@@ -117,10 +122,14 @@ pub struct Offsets {
     pub files_fdt: u32,
     pub fdt_max_fds: u32,
     pub fdt_fd: u32,
+    /// Where 64 bytes begin that hold inode, flags and private data; `u32::MAX` if they lie further apart.
+    pub file_window: u32,
     pub file_inode: u32,
     pub file_flags: u32,
     pub file_private: u32,
     pub file_pos: u32,
+    /// As `file_window`, of mode and superblock.
+    pub inode_window: u32,
     pub inode_mode: u32,
     pub inode_sb: u32,
     pub sb_magic: u32,

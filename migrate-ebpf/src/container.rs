@@ -39,3 +39,9 @@ pub fn wants(container: &Container, kind: Kind, group: Group) -> Option<u32> {
 pub fn captures(container: &Container) -> bool {
     container.mode & mode::CAPTURE != 0
 }
+
+/// Whether tasks may be held that fill the ring.
+#[inline(always)]
+pub fn holds(container: &Container) -> bool {
+    container.mode & mode::HOLD != 0
+}

@@ -177,8 +177,9 @@ pub fn entry() -> Option<&'static mut Entry> {
     maps::own(&ENTRY, 0)
 }
 
+/// The ring, for helpers.
 #[inline(always)]
-fn ring() -> *mut c_void {
+pub fn ring() -> *mut c_void {
     (&raw const RING).cast_mut().cast()
 }
 

@@ -2,9 +2,11 @@
 
 use migrate_common::record::{Class, flags};
 
-use crate::kernel::{Kptr, load, offset, read, read_ptr};
+use crate::kernel::{Kptr, Window, load, offset, read, read_ptr};
 use crate::task;
 
+/// The start of a window that holds not all fields that are wanted: the kernel's object has them too far apart.
+const FAR: usize = u32::MAX as usize;
 /// include/uapi/linux/stat.h
 const S_IFMT: u16 = 0o170_000;
 const S_IFIFO: u16 = 0o010_000;
@@ -28,8 +30,20 @@ const AF_INET6: u16 = 10;
 #[inline(always)]
 pub fn class(fd: i32) -> (Class, u16) {
     let Some(file) = file(fd) else { return (Class::None, 0) };
-    let append = if read::<u32>(file, offset!(file_flags)) & O_APPEND != 0 { flags::APPEND } else { 0 };
-    (class_of(file), append)
+    let (inode, private, open_flags): (u64, u64, u32);
+    // One of the two is dead for the verifier: the offsets are constants.
+    if offset!(file_window) != FAR {
+        let window = Window::new(file, offset!(file_window));
+        inode = window.get(offset!(file_inode));
+        private = window.get(offset!(file_private));
+        open_flags = window.get(offset!(file_flags));
+    } else {
+        inode = read(file, offset!(file_inode));
+        private = read(file, offset!(file_private));
+        open_flags = read(file, offset!(file_flags));
+    }
+    let append = if open_flags & O_APPEND != 0 { flags::APPEND } else { 0 };
+    (class_of(inode as Kptr, private as Kptr), append)
 }
 
 /// The offset of the current task's open file `fd`; 0 if it is not open.
@@ -52,28 +66,37 @@ fn file(fd: i32) -> Option<Kptr> {
     if fdt.is_null() || fd as u32 >= load::<u32>(fdt, offset!(fdt_max_fds)) {
         return None;
     }
-    let table = read_ptr(fdt, offset!(fdt_fd));
+    let table: Kptr = load(fdt, offset!(fdt_fd));
     let file = read_ptr(table, fd as usize * size_of::<u64>());
     (!file.is_null()).then_some(file)
 }
 
 #[inline(always)]
-fn class_of(file: Kptr) -> Class {
-    let inode = read_ptr(file, offset!(file_inode));
-    let sb = read_ptr(inode, offset!(inode_sb));
+fn class_of(inode: Kptr, private: Kptr) -> Class {
+    let (sb, mode): (u64, u16);
+    if offset!(inode_window) != FAR {
+        let window = Window::new(inode, offset!(inode_window));
+        sb = window.get(offset!(inode_sb));
+        mode = window.get(offset!(inode_mode));
+    } else {
+        sb = read(inode, offset!(inode_sb));
+        mode = read(inode, offset!(inode_mode));
+    }
+    let sb = sb as Kptr;
+    // Most files are of the container's own root, where nothing is anonymous and no socket.
+    let own = sb == root_sb();
+    let magic = if own { 0 } else { read(sb, offset!(sb_magic)) };
     // The magic before the mode: anonymous inodes may look like regular files.
-    let magic: u64 = read(sb, offset!(sb_magic));
     match magic {
         ANON_INODE_FS_MAGIC | PID_FS_MAGIC => return Class::Anon,
         PIPEFS_MAGIC => return Class::Pipe,
-        SOCKFS_MAGIC => return family(file),
+        SOCKFS_MAGIC => return family(private),
         _ => {}
     }
-    let mode: u16 = read(inode, offset!(inode_mode));
-    let own = || magic == TMPFS_MAGIC || sb == root_sb();
+    let own = own || magic == TMPFS_MAGIC;
     match mode & S_IFMT {
-        S_IFREG if own() => Class::OwnFile,
-        S_IFDIR if own() => Class::OwnDir,
+        S_IFREG if own => Class::OwnFile,
+        S_IFDIR if own => Class::OwnDir,
         S_IFREG | S_IFDIR => Class::Foreign,
         S_IFIFO => Class::Pipe,
         S_IFCHR => Class::Char,
@@ -83,8 +106,7 @@ fn class_of(file: Kptr) -> Class {
 
 /// The class of a socket.
 #[inline(always)]
-fn family(file: Kptr) -> Class {
-    let socket = read_ptr(file, offset!(file_private));
+fn family(socket: Kptr) -> Class {
     let sock = read_ptr(socket, offset!(socket_sk));
     match read::<u16>(sock, offset!(sock_family)) {
         AF_UNIX => Class::Unix,
@@ -97,6 +119,6 @@ fn family(file: Kptr) -> Class {
 #[inline(always)]
 fn root_sb() -> Kptr {
     let fs: Kptr = load(task::current(), offset!(task_fs));
-    let dentry = read_ptr(fs, offset!(fs_root_dentry));
-    read_ptr(dentry, offset!(dentry_sb))
+    let dentry: Kptr = load(fs, offset!(fs_root_dentry));
+    load(dentry, offset!(dentry_sb))
 }

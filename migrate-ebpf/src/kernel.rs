@@ -16,6 +16,10 @@ pub static OFFSETS: Offsets = Offsets::ZERO;
 #[unsafe(no_mangle)]
 static WAKE_BYTES: u64 = 256 * 1024;
 
+/// Bytes in the ring from which on tasks are held. Set by the loader.
+#[unsafe(no_mangle)]
+static HOLD_BYTES: u64 = u64::MAX;
+
 /// One field of [`OFFSETS`].
 macro_rules! offset {
     ($field:ident) => {
@@ -45,6 +49,12 @@ pub fn wake_bytes() -> u64 {
     constant(&raw const WAKE_BYTES)
 }
 
+/// See [`HOLD_BYTES`].
+#[inline(always)]
+pub fn hold_bytes() -> u64 {
+    constant(&raw const HOLD_BYTES)
+}
+
 /// A pointer into the kernel.
 pub type Kptr = *const u8;
 
@@ -61,6 +71,33 @@ pub fn load<T: Copy>(object: Kptr, offset: usize) -> T {
 pub fn read<T: Copy + Default>(object: Kptr, offset: usize) -> T {
     // SAFETY: the helper checks the address; `T` is a number, for which every value is valid.
     unsafe { bpf_probe_read_kernel(object.wrapping_add(offset).cast::<T>()) }.unwrap_or_default()
+}
+
+/// Bytes that a [`Window`] has.
+pub const WINDOW_BYTES: usize = 64;
+
+/// A part of an object whose type the verifier has lost, read at once: a call of the helper costs more than the bytes.
+pub struct Window {
+    bytes: [u64; WINDOW_BYTES / 8],
+    start: usize,
+}
+
+impl Window {
+    /// The object's bytes from offset `start` on. A bad address reads as 0.
+    #[inline(always)]
+    pub fn new(object: Kptr, start: usize) -> Self {
+        // SAFETY: the helper checks the address; for numbers every value is valid.
+        let bytes = unsafe { bpf_probe_read_kernel(object.wrapping_add(start).cast()) }.unwrap_or_default();
+        Self { bytes, start }
+    }
+
+    /// The field at `offset` of the object. Offsets are constants for the verifier, which checks that they lie within.
+    #[inline(always)]
+    pub fn get<T: Copy>(&self, offset: usize) -> T {
+        let at = self.bytes.as_ptr().cast::<u8>().wrapping_add(offset - self.start);
+        // SAFETY: within `bytes`, as the verifier checks.
+        unsafe { core::ptr::read_volatile(at.cast()) }
+    }
 }
 
 /// What lies at an address of the current task's memory; none if nothing does.

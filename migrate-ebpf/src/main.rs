@@ -11,6 +11,7 @@
 mod container;
 mod emit;
 mod file;
+mod hold;
 mod kernel;
 mod maps;
 mod payload;

@@ -52,6 +52,10 @@ pub static CHOICES: HashMap<u64, KRow> = HashMap::with_max_entries(4096, 0);
 #[map]
 pub static RESTARTS: HashMap<u32, Restart> = HashMap::with_max_entries(65536, 0);
 
+/// Host tids of tasks that were sent the signal that holds them, and of which the agent has not heard yet.
+#[map]
+pub static HOLDS: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
+
 /// Where an entry is put together; index 0. Programs do not nest on a CPU: the kernel counts a second run as a miss.
 #[map]
 pub static ENTRY: PerCpuArray<Entry> = PerCpuArray::with_max_entries(1, 0);

@@ -8,14 +8,16 @@ use migrate_common::syscalls::Group;
 use crate::container;
 use crate::emit::{self, Event, Wake};
 use crate::kernel::{Kptr, load, offset};
-use crate::maps::RESTARTS;
+use crate::maps::{HOLDS, RESTARTS};
 
 #[btf_tracepoint(function = "sched_process_exit")]
 fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     if let Some(container) = container::recording() {
         let task: Kptr = ctx.arg::<*const u8>(0);
-        // Most tasks have none; that is no error.
-        let _ = RESTARTS.remove(load::<u32>(task, offset!(task_pid)));
+        let tid: u32 = load(task, offset!(task_pid));
+        // Most tasks have neither; that is no error.
+        let _ = RESTARTS.remove(tid);
+        let _ = HOLDS.remove(tid);
         if let Some(slot) = container::wants(&container, Kind::Exit, Group::Process) {
             record(slot, task);
         }

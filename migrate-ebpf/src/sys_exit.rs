@@ -14,7 +14,7 @@ use crate::emit::{self, Event, Wake};
 use crate::kernel::{Kptr, forget, load, offset};
 use crate::maps::{self, CALL, CHOICES, ROWS};
 use crate::payload::{self, Outputs, shape};
-use crate::{container, file, restart, tally, task};
+use crate::{container, file, hold, restart, tally, task};
 
 /// arch/x86/entry/syscalls/syscall_64.tbl
 const RT_SIGRETURN: i32 = 15;
@@ -42,6 +42,9 @@ pub struct Call {
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     if let Some(container) = container::recording() {
         record(&container, ctx.arg::<*const u8>(0), ctx.arg(1));
+        if container::holds(&container) {
+            hold::if_filling();
+        }
         #[cfg(feature = "log")]
         tell_broken(&ctx, container.slot);
     }

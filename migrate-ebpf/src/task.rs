@@ -30,9 +30,16 @@ pub struct Tid {
 pub fn tid(task: Kptr) -> Tid {
     let pid: Kptr = load(task, offset!(task_thread_pid));
     let level: u32 = load(pid, offset!(pid_level));
-    // `numbers` has `level + 1` entries, a length that BTF does not know: no direct load.
-    let at = offset!(pid_numbers) + level as usize * offset!(upid_bytes) + offset!(upid_nr);
-    Tid { nr: read(pid, at), level }
+    let first = offset!(pid_numbers) + offset!(upid_nr);
+    // `numbers` has `level + 1` entries, a length that BTF does not know: direct loads only at constant offsets, for the depths
+    // that containers have, one and two below the host.
+    let nr = match level {
+        0 => load(pid, first),
+        1 => load(pid, first + offset!(upid_bytes)),
+        2 => load(pid, first + 2 * offset!(upid_bytes)),
+        _ => read(pid, first + level as usize * offset!(upid_bytes)),
+    };
+    Tid { nr, level }
 }
 
 /// The same for the leader of the task's thread group.

@@ -5,9 +5,10 @@ use super::lease::Ledger;
 use crate::probe::{Options, ProbeError, Recorder};
 use crate::ring::{Drain, DrainOptions, Fill, RingError};
 use crate::sys::cgroup::{Cgroup, Freezer};
+use migrate_common::maps::Counters;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Why the recorder does not run.
 #[derive(Debug, thiserror::Error)]
@@ -39,14 +40,14 @@ impl Probes {
     /// # Errors
     /// Without root, BTF or the eBPF object.
     pub fn load(ring_bytes: u32) -> Result<Self, ProbesError> {
-        let recorder = Arc::new(Recorder::load(Options { ring_bytes, ..Options::default() })?);
+        let recorder = Arc::new(Recorder::load(Options { ring_bytes, hold: true, ..Options::default() })?);
         let ring = recorder.take_ring().ok_or(ProbesError::NoRing)?;
         let holdable = Held::default();
         let holds = Arc::new(Holds::default());
         let (counting, holding, account) = (Arc::clone(&recorder), Arc::clone(&holdable), Arc::clone(&holds));
         let drain = Drain::start(
             ring,
-            Box::new(move |slot| counting.counters(slot)),
+            Box::new(move |slot| numbered(&counting, slot)),
             Box::new(move |fill| hold(&holding, &account, fill)),
             DrainOptions::default(),
         )?;
@@ -63,9 +64,10 @@ impl Probes {
         self.lock().remove(&slot);
     }
 
-    /// How often, and for how long, containers have been held.
+    /// How often, and for how long, containers have been held: frozen, or single tasks of theirs held by their gate.
     pub fn holds(&self) -> HeldTime {
-        self.holds.at(Instant::now())
+        let (frozen, tasks) = (self.holds.at(Instant::now()), self.recorder.holds());
+        HeldTime { count: frozen.count + tasks.tasks, time: frozen.time + Duration::from_nanos(tasks.held_ns) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u32, Freezer>> {
@@ -73,12 +75,24 @@ impl Probes {
     }
 }
 
+/// A slot's counters. A program's run that the kernel skipped told no record, and nobody knows whose: each container's log is
+/// taken to lack one, so that each ends.
+fn numbered(recorder: &Recorder, slot: u32) -> Result<Counters, ProbeError> {
+    let mut counters = recorder.counters(slot)?;
+    counters.seq += recorder.missed_runs()?;
+    Ok(counters)
+}
+
 /// Freezes at the high-water mark, thaws when the ring is empty. Runs on the drain's thread, which empties the ring meanwhile only
 /// as far as this returns at once: so it does not wait until the kernel has frozen the last task.
 fn hold(holdable: &Held, account: &Holds, fill: Fill) {
     let frozen = matches!(fill, Fill::High { .. });
     if let Fill::High { waiting_bytes, queued_bytes } = fill {
-        tracing::warn!(waiting_bytes, queued_bytes, "the ring is filling up: the recorded containers are held until it is drained");
+        tracing::warn!(
+            waiting_bytes,
+            queued_bytes,
+            "the ring is filling up: the recorded containers are held until it is drained"
+        );
     }
     if frozen {
         account.begin(Instant::now());

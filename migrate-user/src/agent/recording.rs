@@ -145,12 +145,13 @@ impl Recording {
         let name = |what: &str| format!("{what}-{}", id.get(..8).unwrap_or(id));
         std::thread::Builder::new().name(name("log")).spawn(move || log.run(&queue)).map_err(RecordingError::Thread)?;
         let (ready, seized) = mpsc::channel();
+        let recorder = Arc::clone(&probes.recorder);
         std::thread::Builder::new()
             .name(name("gate"))
             .spawn(move || match Gate::seize(init, move |event| drop(inputs.send(Input::Gate(event)))) {
                 Ok((gate, handle)) => {
                     if ready.send(Ok(handle)).is_ok()
-                        && let Err(error) = gate.run()
+                        && let Err(error) = gate.holding(recorder).run()
                     {
                         tracing::error!(%error, "the gate of a container failed");
                     }

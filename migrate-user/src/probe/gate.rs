@@ -9,10 +9,13 @@
 //!   can place it exactly. A task that makes no call for [`HOLD_BOUND`] gets it where it is, and the container is no longer
 //!   migratable.
 //!
+//! Tasks that fill the recorder's ring are held, too, until it has been drained ([`Gate::holding`]).
+//!
 //! If the agent dies, the kernel detaches the tasks and they run on.
 
 use crate::golive::Bytes;
 use crate::golive::signals::{self, PendingSignals};
+use crate::probe::Recorder;
 use crate::record::Record;
 use crate::sys::auxv;
 use crate::sys::ptrace::{self, Fate, Pid, Resume, SIGINFO_BYTES, Stop, Wait, Waited};
@@ -21,7 +24,7 @@ use migrate_common::record::{HEADER_BYTES, Header, Kind};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 /// How long a task may compute while a signal waits for its next system call: its own time, so that a busy machine does not count.
@@ -116,6 +119,10 @@ pub struct Gate<F> {
     tasks: HashMap<Pid, Task>,
     tell: F,
     questions: mpsc::Receiver<Question>,
+    /// Whose programs hold tasks.
+    recorder: Option<Arc<Recorder>>,
+    /// Tasks that are held while the ring is drained, and since when.
+    paused: HashMap<Pid, Instant>,
 }
 
 /// Asks for the signals that wait.
@@ -165,15 +172,41 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         unsafe { nix::sys::signal::sigaction(BELL, &quiet) }.map_err(|errno| GateError::Wait(errno.into()))?;
         ptrace::seize(init, Fate::RunOn)?;
         let (ask, questions) = mpsc::channel();
-        let gate = Self { tasks: HashMap::from([(init, Task::default())]), tell, questions };
+        let gate =
+            Self { tasks: HashMap::from([(init, Task::default())]), tell, questions, recorder: None, paused: HashMap::new() };
         Ok((gate, GateHandle { questions: ask, thread: nix::sys::pthread::pthread_self() }))
+    }
+
+    /// Holds tasks for the recorder when its ring fills up.
+    #[must_use]
+    pub fn holding(mut self, recorder: Arc<Recorder>) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
+    /// Lets tasks go on that were held while the ring was drained.
+    fn end_pause(&mut self) -> ptrace::Result<()> {
+        if self.paused.is_empty() || !self.recorder.as_ref().is_none_or(|recorder| recorder.is_calm()) {
+            return Ok(());
+        }
+        for (pid, since) in std::mem::take(&mut self.paused) {
+            if let Some(recorder) = &self.recorder {
+                recorder.count_hold(since.elapsed());
+            }
+            match self.go_on(pid, 0) {
+                // Killed meanwhile; its end is reported next.
+                Err(error) if error.is_gone() => {}
+                other => other?,
+            }
+        }
+        Ok(())
     }
 
     /// Stops each task of a frozen container for a look at its queues. It stays frozen.
     fn pending(&mut self) -> Vec<PendingSignals> {
         let mut all = Vec::new();
         for (pid, task) in &self.tasks {
-            let Ok(mut pending) = peek(*pid) else { continue };
+            let Ok(mut pending) = peek(*pid, self.paused.contains_key(pid)) else { continue };
             let held = task.held.iter().chain(&task.sent).map(|held| Bytes(held.info.to_vec()));
             pending.process.extend(held);
             all.push(pending);
@@ -184,7 +217,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
     /// Traces until every task has ended.
     pub fn run(mut self) -> Result<(), GateError> {
         loop {
-            let holding = self.tasks.values().any(|task| task.since.is_some());
+            let holding = !self.paused.is_empty() || self.tasks.values().any(|task| task.since.is_some());
             match ptrace::wait(Wait::Any, holding).map_err(GateError::Wait)? {
                 Waited::Stopped(pid, stop) => match self.handle(pid, stop) {
                     // A task can be killed at any moment, its stop included; its end is reported next.
@@ -198,6 +231,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
                 Waited::Interrupted => {}
                 Waited::Nobody => break,
             }
+            self.end_pause()?;
             while let Ok(Question(answer)) = self.questions.try_recv() {
                 // Whoever asked may have given up.
                 drop(answer.send(self.pending()));
@@ -211,6 +245,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         match stop {
             Stop::Exited(_) | Stop::Killed(_) => {
                 self.tasks.remove(&pid);
+                self.paused.remove(&pid);
                 (self.tell)(GateEvent::TaskEnded { host_tid: pid.unsigned_abs() });
                 Ok(())
             }
@@ -255,6 +290,10 @@ impl<F: FnMut(GateEvent)> Gate<F> {
     }
 
     fn signal(&mut self, pid: Pid, signal: i32) -> ptrace::Result<()> {
+        if signal == libc::SIGURG && self.recorder.as_ref().is_some_and(|recorder| recorder.takes_hold(pid.unsigned_abs())) {
+            self.paused.insert(pid, Instant::now());
+            return Ok(());
+        }
         let info = ptrace::siginfo(pid)?;
         let task = self.tasks.entry(pid).or_default();
         if let Some(at) = task.sent.iter().position(|sent| sent.signal == signal) {
@@ -372,9 +411,12 @@ fn computed(pid: Pid) -> Duration {
     clock.and_then(nix::time::ClockId::now).map_or(Duration::MAX, Duration::from)
 }
 
-/// The signals in a frozen task's queues.
-fn peek(pid: Pid) -> io::Result<PendingSignals> {
+/// The signals in a frozen task's queues. `stopped`: it stands still for its tracer already.
+fn peek(pid: Pid, stopped: bool) -> io::Result<PendingSignals> {
     let ns_tid = crate::sys::ptrace::namespace_tid(pid)?;
+    if stopped {
+        return signals::peek_pending(ns_tid, pid);
+    }
     ptrace::interrupt(pid).map_err(|error| error.source)?;
     let until = Instant::now() + STOP_BOUND;
     loop {

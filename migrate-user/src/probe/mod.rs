@@ -5,6 +5,7 @@
 
 mod cost;
 pub mod gate;
+mod hold;
 #[cfg(feature = "probe-log")]
 mod log;
 pub mod mute;
@@ -16,6 +17,7 @@ mod watch;
 use std::io;
 
 pub use cost::{BpfStats, ProgramCost};
+pub use hold::Holds;
 pub use mute::{Mute, MuteMode};
 pub use offsets::kernel_offsets;
 pub use recorder::{Options, Recorder};

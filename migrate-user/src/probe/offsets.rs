@@ -9,6 +9,9 @@ const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// struct kernel_siginfo, which signal records carry.
 const SIGINFO_BYTES: usize = 48;
 
+/// Bytes that the programs read at once of an object.
+const WINDOW_BYTES: u32 = 64;
+
 /// The offsets of the running kernel.
 ///
 /// # Errors
@@ -31,6 +34,9 @@ pub fn kernel_offsets() -> Result<Offsets, ProbeError> {
         task_files: at("task_struct", "files")?,
         task_exit_code: at("task_struct", "exit_code")?,
         task_personality: at("task_struct", "personality")?,
+        task_ptrace: at("task_struct", "ptrace")?,
+        task_blocked: at("task_struct", "blocked")?,
+        task_pending: at("task_struct", "pending.signal")?,
         pid_level: at("pid", "level")?,
         pid_numbers: at("pid", "numbers")?,
         upid_bytes: u32::try_from(upid).unwrap_or(0),
@@ -40,10 +46,12 @@ pub fn kernel_offsets() -> Result<Offsets, ProbeError> {
         files_fdt: at("files_struct", "fdt")?,
         fdt_max_fds: at("fdtable", "max_fds")?,
         fdt_fd: at("fdtable", "fd")?,
+        file_window: window([at("file", "f_inode")?, at("file", "private_data")?, at("file", "f_flags")?]),
         file_inode: at("file", "f_inode")?,
         file_flags: at("file", "f_flags")?,
         file_private: at("file", "private_data")?,
         file_pos: at("file", "f_pos")?,
+        inode_window: window([at("inode", "i_mode")?, at("inode", "i_sb")?]),
         inode_mode: at("inode", "i_mode")?,
         inode_sb: at("inode", "i_sb")?,
         sb_magic: at("super_block", "s_magic")?,
@@ -65,6 +73,12 @@ pub fn kernel_offsets() -> Result<Offsets, ProbeError> {
         restart_poll_seconds: at("task_struct", "restart_block.poll.tv_sec")?,
         restart_poll_nanos: at("task_struct", "restart_block.poll.tv_nsec")?,
     })
+}
+
+/// Where a window begins that holds fields of up to 8 bytes at these offsets.
+fn window<const N: usize>(fields: [u32; N]) -> u32 {
+    let first = fields.into_iter().min().unwrap_or(0);
+    if fields.into_iter().all(|at| at + 8 <= first + WINDOW_BYTES) { first } else { u32::MAX }
 }
 
 struct Types {

@@ -13,9 +13,10 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, Restart, Tallies, mode, phase};
 use migrate_common::syscalls::{GroupSet, KRow, TABLE, choice_key};
 
+use super::hold::{Held, hold_bytes};
 use super::watch::recorded_slots;
 use super::{ProbeError, kernel_offsets, object};
-use crate::sys::bpf_ring::RingReader;
+use crate::sys::bpf_ring::{RingLevel, RingReader};
 use crate::sys::membarrier;
 
 /// Programs, named after the hook of each.
@@ -39,11 +40,14 @@ pub struct Options {
     /// How many containers can be watched at a time, [`Recorder::watch`]; at most [`MAX_CONTAINERS`]. Each takes 16 KiB of
     /// memory a CPU for its tallies.
     pub tally_slots: u32,
+    /// Tasks of recorded containers that a gate traces are held when the ring fills up; the gate must be told, by
+    /// [`Gate::holding`](super::gate::Gate::holding).
+    pub hold: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_bytes: 64 << 20, tally_slots: 32 }
+        Self { ring_bytes: 64 << 20, tally_slots: 32, hold: false }
     }
 }
 
@@ -53,6 +57,9 @@ pub struct Recorder {
     options: Options,
     state: Mutex<State>,
     numbers: RwLock<Numbers>,
+    hold_map: Mutex<HashMap<MapData, u32, u32>>,
+    level: RingLevel,
+    held: Held,
 }
 
 struct State {
@@ -95,6 +102,7 @@ impl Recorder {
             .btf(Some(&btf))
             .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
             .override_global("WAKE_BYTES", &wake_bytes, true)
+            .override_global("HOLD_BYTES", &hold_bytes(ring_bytes), true)
             .map_max_entries("RING", ring_bytes)
             .map_max_entries("TALLIES", options.tally_slots.clamp(1, MAX_CONTAINERS))
             .load(object::recorder()?)
@@ -106,8 +114,11 @@ impl Recorder {
         #[cfg(feature = "probe-log")]
         super::log::forward(&mut programs)?;
         fill_table(&mut programs)?;
-        let ring = RingReader::new(take(&mut programs, "RING")?.fd().as_fd(), ring_bytes as usize)
-            .map_err(ProbeError::io("mapping the ring"))?;
+        let ring = take(&mut programs, "RING")?;
+        let level = RingLevel::new(ring.fd().as_fd()).map_err(ProbeError::io("mapping the ring"))?;
+        let ring = RingReader::new(ring.fd().as_fd(), ring_bytes as usize).map_err(ProbeError::io("mapping the ring"))?;
+        let holds = take(&mut programs, "HOLDS")?;
+        let hold_map = HashMap::try_from(Map::HashMap(holds)).map_err(map_error("HOLDS"))?;
         let containers = take(&mut programs, "CONTAINERS")?;
         let numbers = Numbers {
             sequence: Array::try_from(Map::Array(take(&mut programs, "SEQUENCE")?)).map_err(map_error("SEQUENCE"))?,
@@ -123,7 +134,15 @@ impl Recorder {
         for name in PROGRAMS {
             program(&mut programs, name)?.attach().map_err(program_error(name))?;
         }
-        Ok(Self { programs, options, state: Mutex::new(state), numbers: RwLock::new(numbers) })
+        Ok(Self {
+            programs,
+            options,
+            state: Mutex::new(state),
+            numbers: RwLock::new(numbers),
+            hold_map: Mutex::new(hold_map),
+            level,
+            held: Held::default(),
+        })
     }
 
     /// Begins to record the tasks of a cgroup, by the inode number of its cgroup v2 directory, from the moment on when pid 1
@@ -135,7 +154,7 @@ impl Recorder {
         self.occupy(recorded_slots(self.options.tally_slots), &[cgroup_id], |slot| Container {
             slot,
             phase: phase::SETUP,
-            mode: mode::CAPTURE,
+            mode: if self.options.hold { mode::CAPTURE | mode::HOLD } else { mode::CAPTURE },
             groups: GroupSet::ALL.bits(),
         })
     }
@@ -208,6 +227,18 @@ impl Recorder {
     /// The ring's reading end: there is one, so a second call has none.
     pub fn take_ring(&self) -> Option<RingReader> {
         self.state().ring.take()
+    }
+
+    pub(super) const fn hold_map(&self) -> &Mutex<HashMap<MapData, u32, u32>> {
+        &self.hold_map
+    }
+
+    pub(super) const fn level(&self) -> &RingLevel {
+        &self.level
+    }
+
+    pub(super) const fn held(&self) -> &Held {
+        &self.held
     }
 
     pub(super) const fn options(&self) -> &Options {

@@ -61,7 +61,7 @@ impl Recorder {
     /// [`ProbeError::AlreadyRecorded`]; [`ProbeError::TooManyContainers`] if as many are watched as
     /// [`Options::tally_slots`](super::Options::tally_slots) says.
     pub fn watch(&self, cgroup_ids: &[u64], watch: Watch) -> Result<u32, ProbeError> {
-        self.occupy(0..self.options().tally_slots, cgroup_ids, |slot| watch.container(slot))
+        self.occupy(0..self.options().tally_slots.min(MAX_CONTAINERS), cgroup_ids, |slot| watch.container(slot))
     }
 
     /// Watches one more cgroup as part of a watched container: one that was made below it, say. A cgroup that is part of it

@@ -37,6 +37,8 @@ struct Mapping {
 
 // SAFETY: the mapping belongs to the process, not to a thread.
 unsafe impl Send for Mapping {}
+// SAFETY: through a shared reference only `position` reaches memory, atomically.
+unsafe impl Sync for Mapping {}
 
 impl fmt::Debug for RingReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,6 +149,37 @@ impl RingReader {
         #[expect(clippy::cast_possible_truncation, reason = "only the bits below the ring's size count")]
         let position = position as usize;
         position & (self.bytes - 1)
+    }
+}
+
+/// Tells how full a ring is, to others than its reader.
+pub struct RingLevel {
+    consumer: Mapping,
+    producer: Mapping,
+}
+
+impl RingLevel {
+    /// # Errors
+    /// As mmap(2).
+    pub fn new(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        // SAFETY: sysconf takes no pointers.
+        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+        let consumer = Mapping::new(fd, 0, page, libc::PROT_READ)?;
+        Ok(Self { consumer, producer: Mapping::new(fd, page, page, libc::PROT_READ)? })
+    }
+
+    /// Bytes that the reader has not given back yet.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        // In this order: the producer is never behind what the consumer was.
+        let consumed = self.consumer.position().load(Ordering::Acquire);
+        self.producer.position().load(Ordering::Acquire) - consumed
+    }
+}
+
+impl fmt::Debug for RingLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingLevel").field("waiting", &self.waiting()).finish()
     }
 }
 

@@ -178,13 +178,17 @@ impl Session {
 
 /// What came out of the ring.
 #[derive(Default)]
-struct Log {
+pub struct Log {
     assembler: Assembler,
-    records: Vec<Record>,
+    pub records: Vec<Record>,
 }
 
 impl Log {
-    fn take(&mut self, batch: &Batch) {
+    pub fn gap(&self) -> Option<(u64, GapReason)> {
+        self.assembler.gap()
+    }
+
+    pub fn take(&mut self, batch: &Batch) {
         let Self { assembler, records } = self;
         let mut keep = |event: Event<'_>| {
             if let Event::Record(record) = event {

@@ -68,6 +68,9 @@ fn launch(guest: &str, cgroup: &str) -> i32 {
         let child = libc::fork();
         if child == 0 {
             std::fs::write(format!("{cgroup}/cgroup.procs"), "0").expect("joining the cgroup");
+            if guest.starts_with("gated-") {
+                wait_for_tracer();
+            }
             libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong);
             let argv = [exe.as_ptr(), std::ptr::null()];
             let envp = [name.as_ptr(), std::ptr::null()];
@@ -80,7 +83,22 @@ fn launch(guest: &str, cgroup: &str) -> i32 {
     }
 }
 
+fn wait_for_tracer() {
+    let traced = || {
+        let status = std::fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+        status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|pid| pid.trim() != "0"))
+    };
+    while !traced() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
 fn run(guest: &str) -> i32 {
+    if let Some(numbers) = guest.strip_prefix("kinds-") {
+        let (tasks, each) = numbers.split_once('-').expect("tasks-calls");
+        kinds(tasks.parse().expect("a number"), each.parse().expect("a number"));
+        return 0;
+    }
     match guest {
         "calls" => calls(),
         "big-pipe" => big_pipe(8 << 20),
@@ -93,6 +111,9 @@ fn run(guest: &str) -> i32 {
         "unreadable" => unreadable(),
         "endless" => endless(3),
         "paced" => paced(),
+        "gated-one" => storm(1, 50_000),
+        "gated-many" => storm(8, 10_000),
+        "ten-million" => storm(4, 2_500_000),
         "storm" => storm(8, 100_000),
         "measure" => measure(),
         _ => return 127,
@@ -276,6 +297,39 @@ fn odd() {
     // The process has become another before the thread ends.
     let _ = thread.join();
     exit(1);
+}
+
+/// Tasks that make each of some calls `each` times: see `MADE` of the test.
+fn kinds(tasks: u32, each: u32) {
+    for _ in 0..tasks {
+        // SAFETY: fork in a process with one thread.
+        if unsafe { libc::fork() } != 0 {
+            continue;
+        }
+        let mut buffer = [0u8; 64];
+        let mut pair = [0u32; 2];
+        let zero = call(libc::SYS_openat, &[libc::AT_FDCWD as u64, c"/dev/zero".as_ptr() as u64, 0]) as u64;
+        call(libc::SYS_socketpair, &[libc::AF_UNIX as u64, libc::SOCK_STREAM as u64, 0, at(&mut pair)]);
+        for _ in 0..each {
+            call(libc::SYS_read, &[zero, at(&mut buffer), 64]);
+            call(libc::SYS_write, &[pair[1].into(), at(&mut buffer), 4]);
+            call(libc::SYS_read, &[pair[0].into(), at(&mut buffer), 64]);
+            call(libc::SYS_recvfrom, &[pair[0].into(), at(&mut buffer), 64, libc::MSG_DONTWAIT as u64, 0, 0]);
+            call(libc::SYS_clock_gettime, &[1, at(&mut buffer)]);
+            call(libc::SYS_getrandom, &[at(&mut buffer), 10, 0]);
+            call(libc::SYS_rt_sigprocmask, &[0, 0, at(&mut buffer), 8]);
+            call(libc::SYS_poll, &[0, 0, 0]);
+            let null = call(libc::SYS_openat, &[libc::AT_FDCWD as u64, c"/dev/null".as_ptr() as u64, 0]) as u64;
+            call(libc::SYS_close, &[null]);
+            mark(0);
+            call(libc::SYS_sched_yield, &[]);
+            call(libc::SYS_madvise, &[0, 0, 0]);
+        }
+        exit(0);
+    }
+    for _ in 0..tasks {
+        call(libc::SYS_wait4, &[u64::MAX, 0, 0, 0]);
+    }
 }
 
 /// Many tasks that make as many calls as they can.

@@ -3,13 +3,19 @@
 
 mod container;
 mod cost;
+mod gated;
 mod guest;
+mod watched;
 
 use container::{Recording, Session, record, unable};
 use guest::MARK;
+use migrate::probe::Mode;
 use migrate::record::Record;
 use migrate::ring::{Fill, GapReason};
+use migrate_common::maps::Counters;
 use migrate_common::record::{COMPAT_NR, Class, Kind, flags};
+use migrate_common::syscalls::{Group, GroupSet};
+use std::collections::{HashMap, HashSet};
 
 const MEGABYTE: u32 = 1 << 20;
 
@@ -268,6 +274,89 @@ fn what_a_ring_that_is_too_small_loses_ends_the_log() {
     assert_eq!((at_seq, why), (recording.records.len() as u64, GapReason::Lost));
     assert!(recording.records.iter().enumerate().all(|(n, record)| record.head.seq == n as u64));
     assert!(recording.fills.iter().any(|fill| matches!(fill, Fill::High { .. })), "the high-water mark was told");
+}
+
+/// What the guest `kinds` makes in each of its rounds: calls, and bytes of input.
+const MADE: [(Group, u64, u64); 9] = [
+    (Group::Read, 1, 64),
+    (Group::Receive, 2, 4),
+    (Group::Time, 1, 16),
+    (Group::Random, 1, 10),
+    (Group::Signal, 1, SIGSET_BYTES),
+    (Group::Poll, 1, 0),
+    (Group::File, 2, 0),
+    (Group::Process, 2, 0),
+    (Group::Other, 2, 0),
+];
+/// The old mask of rt_sigprocmask follows from the replica's state and is not logged.
+const SIGSET_BYTES: u64 = 0;
+
+#[test]
+fn counts_by_group_are_what_was_called() {
+    needs_bpf!();
+    for (tasks, mode) in [(1, Mode::Capture), (8, Mode::Capture), (1, Mode::Count), (8, Mode::Count)] {
+        // What the guest does around its rounds is the same in both.
+        let [none, some] = [0, 100].map(|each| watched::run(&format!("kinds-{tasks}-{each}"), mode, GroupSet::ALL));
+        let rounds = tasks * 100;
+        let (before, after) = (none.tallied(), some.tallied());
+        for (group, calls, bytes) in MADE {
+            let (none, some) = (before.get(&group).copied().unwrap_or_default(), after[&group]);
+            let made = (some.0 - none.0, some.1 - none.1);
+            assert_eq!(made, (calls * rounds, bytes * rounds), "{group:?} of {tasks} tasks, {mode:?}");
+        }
+        match mode {
+            Mode::Capture => {
+                let some = some.reconciled();
+                let events = |groups: &HashMap<Group, (u64, u64)>| MADE.map(|(group, ..)| groups[&group].0);
+                assert_eq!(events(&some.taken.groups), events(&some.tallied()), "{tasks} tasks");
+            }
+            Mode::Count => assert_eq!((some.counters.seq, some.taken.records), (0, 0), "nothing is recorded"),
+        }
+    }
+}
+
+#[test]
+fn groups_that_nobody_asked_for_are_neither_numbered_nor_counted() {
+    needs_bpf!();
+    let groups = GroupSet::NONE.with(Group::Receive).with(Group::Time);
+    let outcome = watched::run("kinds-2-50", Mode::Capture, groups).reconciled();
+    assert_eq!(outcome.taken.groups.get(&Group::Receive).map(|events| events.0), Some(200), "reads of sockets among them");
+    let tallied = outcome.tallied();
+    assert_eq!(outcome.taken.groups.keys().collect::<HashSet<_>>(), tallied.keys().collect(), "{tallied:?}");
+    assert!(tallied.keys().all(|group| groups.contains(*group)), "{tallied:?}");
+}
+
+#[test]
+fn of_ten_million_events_none_is_lost_and_none_comes_twice() {
+    needs_bpf!();
+    let outcome = watched::run("ten-million", Mode::Capture, GroupSet::ALL).reconciled();
+    assert!(outcome.counters.seq > 10_000_000);
+    let getppid = outcome.tallies.iter().find(|row| i64::from(row.nr) == libc::SYS_getppid).unwrap();
+    assert_eq!((getppid.events, getppid.group), (10_000_000, Group::Process));
+}
+
+#[test]
+fn a_storm_into_a_small_ring_is_held_and_leaves_no_gap() {
+    needs_bpf!();
+    for guest in ["gated-one", "gated-many"] {
+        let outcome = gated::run(guest, 64 << 10, true);
+        assert_eq!((&outcome.gap, outcome.counters.ring_full), (&None, 0), "{guest}: {outcome:?}");
+        assert_eq!(outcome.records, outcome.counters.seq);
+        assert!(outcome.holds.tasks > 0 && outcome.holds.held_ns > 0, "{guest}: {outcome:?}");
+        println!("{guest}: {:?} {:?}", outcome.holds, outcome.counters);
+    }
+}
+
+#[test]
+fn a_storm_into_a_small_ring_that_holds_nobody_is_told_each_time() {
+    needs_bpf!();
+    for guest in ["gated-one", "gated-many", "gated-many"] {
+        let outcome = gated::run(guest, 64 << 10, false);
+        assert!(outcome.counters.ring_full > 0 && outcome.gap.is_some(), "{guest}: {outcome:?}");
+        let Counters { seen, emitted, too_large, ring_full, .. } = outcome.counters;
+        assert_eq!(seen, emitted + too_large + ring_full);
+        assert_eq!(outcome.holds.tasks, 0);
+    }
 }
 
 #[test]
