@@ -4,14 +4,14 @@
 //! records are written where the ring has room for them ([`reserve`]); a record of unknown length is put together in [`ENTRY`]
 //! and copied ([`output`]).
 
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_reserve, bpf_ringbuf_submit};
+use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_reserve, bpf_ringbuf_submit};
 use core::ffi::c_void;
 use migrate_common::maps::{Counters, PIECE_BYTES};
 use migrate_common::record::{HEADER_BYTES, Header, Kind, flags};
 
 use crate::kernel::{load, offset, wake_bytes};
 use crate::maps::{self, COUNTERS, ENTRY, RING, SEQUENCE, UNWOKEN};
-use crate::task;
+use crate::{clock, task};
 
 /// include/uapi/linux/bpf.h
 const BPF_RB_NO_WAKEUP: u64 = 1;
@@ -31,13 +31,6 @@ pub struct Entry {
     pub payload: [u8; ENTRY_BYTES - HEADER_BYTES],
 }
 
-/// Whether the reader is woken at once: where somebody waits for the record.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Wake {
-    Now,
-    Batched,
-}
-
 /// What a record tells, apart from who and when.
 #[repr(C)]
 pub struct Event {
@@ -46,6 +39,8 @@ pub struct Event {
     pub flags: u16,
     pub nr: i32,
     pub ret: i64,
+    /// Not 0: the time is told to the nanosecond.
+    pub exact_time: u64,
     /// 8 places, so that a mask bounds an index.
     pub args: [u64; 8],
 }
@@ -55,7 +50,7 @@ impl Event {
     #[inline(always)]
     pub fn new(kind: Kind, args: [u64; 6]) -> Self {
         let [a, b, c, d, e, f] = args;
-        Self { kind: kind as u8, class: 0, flags: 0, nr: 0, ret: 0, args: [a, b, c, d, e, f, 0, 0] }
+        Self { kind: kind as u8, class: 0, flags: 0, nr: 0, ret: 0, exact_time: 0, args: [a, b, c, d, e, f, 0, 0] }
     }
 }
 
@@ -95,8 +90,7 @@ impl Numbered {
             slot: self.slot,
             tid: task::tid(task).nr,
             seq: self.seq,
-            // SAFETY: a helper without arguments.
-            time_ns: unsafe { bpf_ktime_get_ns() },
+            time_ns: if event.exact_time != 0 { clock::exact_ns() } else { clock::tick_ns() },
             nr: event.nr,
             host_tid: load(task, offset!(task_pid)),
             ret: event.ret,
@@ -112,22 +106,22 @@ impl Numbered {
 
     /// Sends a record without payload.
     #[inline(always)]
-    pub fn send(self, event: &Event, wake: Wake) {
+    pub fn send(self, event: &Event) {
         let entry = reserve(HEADER_BYTES as u64);
         if entry.is_null() {
             return self.account(false, event.flags);
         }
         // SAFETY: the ring gave `HEADER_BYTES` bytes, 8-byte aligned.
         unsafe { entry.cast::<Header>().write(self.header(event, HEADER_BYTES)) };
-        self.submit(entry, HEADER_BYTES, HEADER_BYTES, event.flags, wake);
+        self.submit(entry, HEADER_BYTES, HEADER_BYTES, event.flags);
     }
 
     /// Hands an entry of `room` bytes, of which the record takes `len`, to the reader.
     #[inline(always)]
-    pub fn submit(self, entry: *mut u8, room: usize, len: usize, flags: u16, wake: Wake) {
+    pub fn submit(self, entry: *mut u8, room: usize, len: usize, flags: u16) {
         self.counters.bytes += len as u64;
         // SAFETY: `entry` came from `reserve` and is not used any more.
-        unsafe { bpf_ringbuf_submit(entry.cast(), wake_flags(room, wake)) };
+        unsafe { bpf_ringbuf_submit(entry.cast(), wake_flags(room)) };
         self.account(true, flags);
     }
 }
@@ -161,7 +155,7 @@ pub fn reserve(bytes: u64) -> *mut u8 {
 /// `len` is bounded by the caller so that the verifier sees it.
 #[inline(always)]
 pub fn output(entry: *const u8, len: usize, counters: &mut Counters) -> bool {
-    let flags = wake_flags(len, Wake::Batched);
+    let flags = wake_flags(len);
     // SAFETY: the verifier checks that the map is a ring and that `len` bytes can be read at `entry`.
     let ret = unsafe { bpf_ringbuf_output(ring(), entry.cast_mut().cast(), len as u64, flags) };
     if ret != 0 {
@@ -183,16 +177,23 @@ pub fn ring() -> *mut c_void {
     (&raw const RING).cast_mut().cast()
 }
 
-/// Waking the reader costs more than the record: a CPU does it once every so many bytes, the reader's timer does the rest.
+/// Waking the reader costs more than the record: a CPU does it once every so many bytes, the reader's timer does the rest. Nobody
+/// waits for one record.
 #[inline(always)]
-fn wake_flags(len: usize, wake: Wake) -> u64 {
+fn wake_flags(len: usize) -> u64 {
     let Some(unwoken) = maps::own(&UNWOKEN, 0) else { return BPF_RB_FORCE_WAKEUP };
     *unwoken += len as u64;
-    if wake == Wake::Now || *unwoken >= wake_bytes() {
+    if *unwoken >= wake_bytes() {
         *unwoken = 0;
         return BPF_RB_FORCE_WAKEUP;
     }
     BPF_RB_NO_WAKEUP
+}
+
+/// Whether what this CPU put into the ring last has woken the reader.
+#[inline(always)]
+pub fn has_woken() -> bool {
+    maps::own(&UNWOKEN, 0).is_some_and(|unwoken| *unwoken == 0)
 }
 
 /// Adds 1 to a number that other CPUs add to, too; what it was before. In assembler, since core has no `fetch_add` for BPF,

@@ -5,6 +5,7 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, Restart, Tallies};
 use migrate_common::syscalls::KRow;
 
+use crate::clock::Tick;
 use crate::emit::Entry;
 use crate::payload::Work;
 use crate::sys_exit::Call;
@@ -67,6 +68,10 @@ pub static CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
 /// How far the capture of a payload is; index 0.
 #[map]
 pub static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
+
+/// The tick that records were last made in; index 0.
+#[map]
+pub static TICK: Array<Tick> = Array::with_max_entries(1, 0);
 
 /// Bytes put into the ring by this CPU since it last woke the reader; index 0.
 #[map]

@@ -6,7 +6,7 @@ use migrate_common::maps::{Container, phase};
 use migrate_common::record::Kind;
 use migrate_common::syscalls::Group;
 
-use crate::emit::{self, Event, Wake};
+use crate::emit::{self, Event};
 use crate::kernel::{Kptr, load, offset};
 use crate::{container, task};
 
@@ -47,5 +47,5 @@ fn record(slot: u32, task: Kptr, old_pid: u32) {
     let personality: u32 = load(task, offset!(task_personality));
     let follower = load::<u32>(task, offset!(task_pid)) != old_pid;
     let args = [u64::from(personality & ADDR_NO_RANDOMIZE != 0), u64::from(follower), 0, 0, 0, 0];
-    numbered.send(&Event::new(Kind::Exec, args), Wake::Now);
+    numbered.send(&Event::new(Kind::Exec, args));
 }

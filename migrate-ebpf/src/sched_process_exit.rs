@@ -6,7 +6,7 @@ use migrate_common::record::Kind;
 use migrate_common::syscalls::Group;
 
 use crate::container;
-use crate::emit::{self, Event, Wake};
+use crate::emit::{self, Event};
 use crate::kernel::{Kptr, load, offset};
 use crate::maps::{HOLDS, RESTARTS};
 
@@ -29,5 +29,5 @@ fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
 fn record(slot: u32, task: Kptr) {
     let Some(numbered) = emit::number(slot) else { return };
     let code: u32 = load(task, offset!(task_exit_code));
-    numbered.send(&Event::new(Kind::Exit, [code.into(), 0, 0, 0, 0, 0]), Wake::Now);
+    numbered.send(&Event::new(Kind::Exit, [code.into(), 0, 0, 0, 0, 0]));
 }

@@ -5,7 +5,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use migrate_common::record::Kind;
 use migrate_common::syscalls::Group;
 
-use crate::emit::{self, Event, Wake};
+use crate::emit::{self, Event};
 use crate::kernel::{Kptr, load, offset};
 use crate::{container, task};
 
@@ -26,5 +26,5 @@ fn record(slot: u32, parent: Kptr, child: Kptr) {
     let child_mm: u64 = load(child, offset!(task_mm));
     let shared = u64::from(parent_mm == child_mm);
     let args = [task::tid(child).nr.into(), task::tgid(child).into(), shared, 0, 0, 0];
-    numbered.send(&Event::new(Kind::Fork, args), Wake::Now);
+    numbered.send(&Event::new(Kind::Fork, args));
 }

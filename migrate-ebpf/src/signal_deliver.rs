@@ -6,7 +6,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use migrate_common::record::{HEADER_BYTES, Header, Kind, SEGMENT_BYTES};
 use migrate_common::syscalls::Group;
 
-use crate::emit::{self, Event, Wake};
+use crate::emit::{self, Event};
 use crate::kernel::{Kptr, load, offset};
 use crate::{container, task};
 
@@ -55,5 +55,5 @@ fn record(slot: u32, signal: i32, info: Kptr, action: Kptr) {
             data.cast::<i32>().write(signal);
         }
     }
-    numbered.submit(entry, LEN, LEN, 0, Wake::Batched);
+    numbered.submit(entry, LEN, LEN, 0);
 }

@@ -10,7 +10,7 @@ use migrate_common::maps::Container;
 use migrate_common::record::{COMPAT_NR, Class, Kind, flags};
 use migrate_common::syscalls::{Group, KRow, choice_key, krow_flags};
 
-use crate::emit::{self, Event, Wake};
+use crate::emit::{self, Event};
 use crate::kernel::{Kptr, forget, load, offset};
 use crate::maps::{self, CALL, CHOICES, ROWS};
 use crate::payload::{self, Outputs, shape};
@@ -42,7 +42,8 @@ pub struct Call {
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     if let Some(container) = container::recording() {
         record(&container, ctx.arg::<*const u8>(0), ctx.arg(1));
-        if container::holds(&container) {
+        // How full the ring is matters as often as it does to the reader.
+        if container::holds(&container) && emit::has_woken() {
             hold::if_filling();
         }
         #[cfg(feature = "log")]
@@ -73,7 +74,7 @@ fn record(container: &Container, regs: Kptr, ret: i64) {
     let Some(call) = maps::own(&CALL, 0) else { return };
     let event = &mut call.event;
     event.kind = Kind::Syscall as u8;
-    (event.class, event.flags, event.nr, event.ret) = (Class::None as u8, 0, nr, ret);
+    (event.class, event.flags, event.nr, event.ret, event.exact_time) = (Class::None as u8, 0, nr, ret, 0);
     event.args[0] = load(regs, offset!(regs_di));
     event.args[1] = load(regs, offset!(regs_si));
     event.args[2] = load(regs, offset!(regs_dx));
@@ -87,6 +88,7 @@ fn record(container: &Container, regs: Kptr, ret: i64) {
         return;
     }
     if let Some(row) = row {
+        event.exact_time = u64::from(row.flags & krow_flags::EXACT_TIME);
         describe(event, row);
     }
     let socket = is_socket(forget(&event.class));
@@ -101,7 +103,7 @@ fn record(container: &Container, regs: Kptr, ret: i64) {
     }
     let Some(numbered) = emit::number(container.slot) else { return };
     match forget(&call.outputs.shape) {
-        shape::NONE => numbered.send(&call.event, Wake::Batched),
+        shape::NONE => numbered.send(&call.event),
         shape::OFFSET => payload::send_offset(numbered, &call.event),
         shape::ONE => payload::send_one(numbered, call),
         _ => {

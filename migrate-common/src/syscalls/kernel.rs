@@ -1,6 +1,6 @@
 //! The rows in the form that the probes read from a map.
 
-use super::{Fd, Group, Len, Out, Policy, Row, When};
+use super::{Fd, Group, Len, Out, Policy, Row, Special, When};
 use bytemuck::{Pod, Zeroable};
 
 /// Outputs of one call at the most.
@@ -34,6 +34,8 @@ pub mod krow_flags {
     pub const NOT_OF_OWN_FILES: u8 = 2;
     /// Of a file of the container's own the offset after the call is told, as a segment at address 0.
     pub const OFFSET: u8 = 4;
+    /// The record tells the time to the nanosecond, not to the tick: the replica counts from it how much a timer has left.
+    pub const EXACT_TIME: u8 = 8;
     /// An output is written although the call failed.
     pub const ALWAYS: u8 = 8;
 }
@@ -130,6 +132,9 @@ impl KRow {
         };
         if policy == Policy::OwnElseInject {
             k.flags |= krow_flags::NOT_OF_OWN_FILES;
+        }
+        if policy == Policy::Special(Special::Timer) {
+            k.flags |= krow_flags::EXACT_TIME;
         }
         if outs.iter().any(|out| out.when == When::Always) {
             k.flags |= krow_flags::ALWAYS;

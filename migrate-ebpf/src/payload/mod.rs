@@ -14,7 +14,7 @@ use migrate_common::maps::{Counters, MAX_PIECES, PIECE_BYTES};
 use migrate_common::record::{HEADER_BYTES, Header, Kind, SEGMENT_BYTES, flags};
 use migrate_common::syscalls::KRow;
 
-use crate::emit::{self, Entry, Event, Numbered, STEP_BYTES, Wake};
+use crate::emit::{self, Entry, Event, Numbered, STEP_BYTES};
 use crate::file;
 use crate::kernel::forget;
 use crate::maps::{self, WORK};
@@ -46,7 +46,7 @@ pub fn send_offset(numbered: Numbered, event: &Event) {
         segment.add(1).write(size_of::<u64>() as u64);
         segment.add(2).write(file::offset(event.args[0] as i32));
     }
-    numbered.submit(entry, LEN, LEN, event.flags, Wake::Batched);
+    numbered.submit(entry, LEN, LEN, event.flags);
 }
 
 /// Sends a record with one output.
@@ -106,7 +106,7 @@ fn send_within<const ROOM: usize>(numbered: Numbered, event: &mut Event, addr: u
         }
         entry.cast::<Header>().write(numbered.header(event, bytes));
     }
-    numbered.submit(entry, room, bytes, event.flags, Wake::Batched);
+    numbered.submit(entry, room, bytes, event.flags);
 }
 
 /// Sends a record with what the call wrote by `row`, whatever that is.

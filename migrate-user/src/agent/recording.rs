@@ -16,6 +16,7 @@ use super::lease::Lease;
 use super::probes::{Probes, ProbesError};
 use crate::golive::signals::PendingSignals;
 use crate::probe::gate::{Gate, GateError, GateHandle};
+use crate::ring::RingError;
 use crate::round::spool::Totals;
 use crate::round::{Ending, LogError, LogMeta, Spool, SpoolReader};
 use crate::sys::cgroup::{Cgroup, CgroupError};
@@ -33,7 +34,7 @@ pub enum RecordingError {
     #[error(transparent)]
     Probe(#[from] crate::probe::ProbeError),
     #[error(transparent)]
-    Ring(#[from] crate::ring::RingError),
+    Ring(#[from] RingError),
     #[error(transparent)]
     Gate(#[from] GateError),
     #[error(transparent)]
@@ -187,12 +188,12 @@ impl Recording {
 
     /// As [`Recording::seal`], with everything that the probes have numbered until now.
     pub fn flush(&self, frozen: bool) -> Result<Totals, RecordingError> {
-        if frozen {
-            self.probes.drain.flush_frozen(self.slot)?;
-        } else {
-            self.probes.drain.flush(self.slot)?;
+        let drain = &self.probes.drain;
+        match if frozen { drain.flush_frozen(self.slot) } else { drain.flush(self.slot) } {
+            // Without a sink the log has ended before: nothing more comes, and why is among the reasons.
+            Ok(_) | Err(RingError::NoSink(_)) => self.seal(),
+            Err(error) => Err(error.into()),
         }
-        self.seal()
     }
 
     /// The signals that wait for the tasks of the frozen container.

@@ -22,8 +22,9 @@ use crate::sys::membarrier;
 /// Programs, named after the hook of each.
 pub(super) const PROGRAMS: [&str; 5] =
     ["sched_process_fork", "sched_process_exec", "sched_process_exit", "signal_deliver", "sys_exit"];
-/// A CPU wakes the reader after it has put in this part of the ring, or [`MAX_WAKE_BYTES`].
-const WAKE_PART: u64 = 16;
+/// The CPUs together wake the reader, and look whether tasks are to be held, at the latest after they have put in this part of the
+/// ring: well below what is free when tasks are held. Each does after [`MAX_WAKE_BYTES`].
+const WAKE_PART: u64 = 8;
 const MAX_WAKE_BYTES: u64 = 256 * 1024;
 
 type ContainerBytes = [u8; size_of::<Container>()];
@@ -96,7 +97,8 @@ impl Recorder {
             return Err(ProbeError::RingSize(ring_bytes));
         }
         let offsets = kernel_offsets()?;
-        let wake_bytes = (u64::from(ring_bytes) / WAKE_PART).min(MAX_WAKE_BYTES);
+        let cpus = nr_cpus().map_err(|(path, why)| ProbeError::Io { what: format!("reading {path}"), why })? as u64;
+        let wake_bytes = (u64::from(ring_bytes) / WAKE_PART / cpus).min(MAX_WAKE_BYTES);
         let btf = Btf::from_sys_fs()?;
         let mut programs = EbpfLoader::new()
             .btf(Some(&btf))

@@ -42,8 +42,8 @@ pub enum Fill {
 pub struct DrainOptions {
     /// The longest that an entry waits in the ring while there is traffic: programs wake the drain only every so many bytes.
     /// For a container that is not busy the wake-ups are nearly all that recording costs in user space: at 15,000 records/s, 6 %
-    /// of a CPU for drain and log when the ring is looked at every ms, 2.3 % every 5 ms and 1.3 % every 10 ms (two shared
-    /// virtual CPUs; the ignored test `what_user_space_costs_is_printed` prints the table). Nobody waits for it: a flush
+    /// of a CPU for drain and log when the ring is looked at every ms and 2.3 % every 5 ms; at 9,000, 1.3 % every 10 ms (two
+    /// shared virtual CPUs; the ignored test `what_user_space_costs_is_printed` prints the table). Nobody waits for it: a flush
     /// empties the ring at once.
     pub poll: Duration,
     /// The same after a time without traffic.

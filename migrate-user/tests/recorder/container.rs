@@ -36,7 +36,16 @@ pub fn unable() -> Option<String> {
     if cgroup_root().is_none() {
         return Some("needs a cgroup v2 tree".into());
     }
-    Recorder::load(Options { ring_bytes: 4096, ..Options::default() }).err().map(|error| error.to_string())
+    let error = Recorder::load(Options { ring_bytes: 4096, ..Options::default() }).err()?;
+    assert!(is_refused(&error), "the programs do not load: {error}");
+    Some(error.to_string())
+}
+
+/// Whether the kernel has no eBPF for us at all. What its verifier says of a program is not that.
+fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let codes = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()?.raw_os_error());
+    codes.into_iter().any(|code| [libc::EPERM, libc::ENOSYS, libc::ENOENT].contains(&code))
 }
 
 fn cgroup_root() -> Option<PathBuf> {

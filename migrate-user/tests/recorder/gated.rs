@@ -1,6 +1,7 @@
-//! A guest that a gate traces, with a small ring and a drain that is slow at times.
+//! A guest that a gate traces, with a small ring and a drain that is slow at times, or that stands still until the guest has ended.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ pub struct Outcome {
     pub gap: Option<(u64, GapReason)>,
 }
 
-/// Records a guest whose name starts with `gated-` to its end. `hold`: whether the programs may hold its tasks.
+/// Records a guest whose name starts with `gated-` to its end. `hold`: whether the programs may hold its tasks; if not, the drain
+/// stands still behind its first batch, so that no ring is large enough.
 pub fn run(guest: &str, ring_bytes: u32, hold: bool) -> Outcome {
     let recorder = Arc::new(Recorder::load(Options { ring_bytes, hold, ..Options::default() }).unwrap());
     let counting = Arc::clone(&recorder);
@@ -36,7 +38,15 @@ pub fn run(guest: &str, ring_bytes: u32, hold: bool) -> Outcome {
     let slot = recorder.add(cgroup.id()).unwrap();
     let log = Arc::new(Mutex::new(Log::default()));
     let sink = Arc::clone(&log);
-    drain.add_sink(slot, Box::new(move |batch| sink.lock().unwrap().take(&batch))).unwrap();
+    let ended = Arc::new(AtomicBool::new(false));
+    let go_on = Arc::clone(&ended);
+    let take = move |batch| {
+        sink.lock().unwrap().take(&batch);
+        while !hold && !go_on.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    drain.add_sink(slot, Box::new(take)).unwrap();
     let launcher = start(guest, &cgroup);
     let init = first_task(&cgroup);
     let holding = Arc::clone(&recorder);
@@ -45,6 +55,7 @@ pub fn run(guest: &str, ring_bytes: u32, hold: bool) -> Outcome {
         gate.holding(holding).run().unwrap();
     });
     let status = launcher.wait_with_output().unwrap().status;
+    ended.store(true, Ordering::Relaxed);
     assert!(status.success(), "{guest}: {status}");
     gate.join().unwrap();
     recorder.remove(slot).unwrap();
