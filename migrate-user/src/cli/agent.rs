@@ -39,7 +39,7 @@ pub(super) struct Agent {
     /// The name that Docker knows the runtime by.
     #[arg(long, default_value = "migrate", value_name = "NAME")]
     runtime: String,
-    /// How many mebibytes the logs of all containers may take. A container whose log does not fit runs on, but cannot be moved.
+    /// How many mebibytes the log of a container may take. A container whose log does not fit runs on, but cannot be moved.
     #[arg(long, default_value_t = 8192, value_name = "MIB")]
     spool_limit_mib: u64,
     /// Go on recording a container that cannot be moved any more, to measure what recording it costs.

@@ -119,8 +119,14 @@ impl Rates {
         let started = Instant::now();
         let end = self.duration.map(|duration| started + duration);
         let mut lost = Lost::default();
-        for n in 1.. {
-            let due = started + self.interval * n;
+        let mut due = started;
+        for n in 1_u64.. {
+            // A sample that came late does not make the next interval so short that its rates mean nothing.
+            let earliest = Instant::now() + self.interval / 2;
+            due += self.interval;
+            while due < earliest {
+                due += self.interval;
+            }
             let waited = stop.wait_until(end.map_or(due, |end| due.min(end)))?;
             let alive = session.is_alive();
             let mut samples = session.sample().map_err(failed)?;
@@ -131,7 +137,7 @@ impl Rates {
                 lost.missed_runs += missed_runs;
             }
             output.samples(&samples)?;
-            let enough = self.count.is_some_and(|count| u64::from(n) >= count) || end.is_some_and(|end| Instant::now() >= end);
+            let enough = self.count.is_some_and(|count| n >= count) || end.is_some_and(|end| Instant::now() >= end);
             if enough || waited == Waited::Told || !alive {
                 break;
             }

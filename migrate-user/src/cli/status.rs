@@ -26,7 +26,7 @@ impl Status {
         match client::ask(global, &request)? {
             Response::Status(status) if global.json => print_json(&status)?,
             Response::Status(status) => print(&format!(
-                "agent {} (pid {}), up {}\nlistens     {}\ncontainers  {}\nlogs        {} of {} in {}\nlost        {} records\n",
+                "agent {} (pid {}), up {}\nlistens     {}\ncontainers  {}\nlogs        {}, each at most {}, in {}\nlost        {} records\n",
                 status.version,
                 status.pid,
                 micros(status.uptime_us),

@@ -157,7 +157,7 @@ impl Readings {
         page.counters("migrate_log_stored", BYTES, "Bytes of a container's log on disk", stored)?;
         let spool: u64 = self.recorded.iter().map(|container| container.log_stored_bytes).sum();
         page.gauge("migrate_spool", BYTES, "Bytes that the logs take on disk", spool)?;
-        page.gauge("migrate_spool_limit", BYTES, "How many they may take", self.spool_limit_bytes)
+        page.gauge("migrate_spool_limit", BYTES, "How many each of them may take", self.spool_limit_bytes)
     }
 
     fn process(&self, page: &mut Writer<'_>) -> fmt::Result {
