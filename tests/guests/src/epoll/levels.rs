@@ -1,5 +1,6 @@
 //! Kinds of registration.
 
+use crate::kit::call::{errno, outcome};
 use crate::kit::{Chain, Result, fd, zero};
 use crate::socket::pair;
 
@@ -22,7 +23,14 @@ pub fn add(epoll: i32, target: i32, events: i32) -> Result {
 /// Waits; gives (descriptor, events), by ascending descriptor. The order as it came is in the chain.
 pub fn wait(epoll: i32, timeout_ms: i32, chain: &mut Chain) -> Result<Vec<(i32, i32)>> {
     let mut events: [libc::epoll_event; 16] = [zero(); 16];
-    let count = sys!(epoll_wait(epoll, events.as_mut_ptr(), 16, timeout_ms))?;
+    let count = loop {
+        // SAFETY: `events` has 16 places.
+        let count = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), 16, timeout_ms) };
+        // A child's end may interrupt it although nobody handles SIGCHLD: a stop does (signal(7)), and so does a tracer.
+        if count >= 0 || errno() != libc::EINTR {
+            break outcome(count, "epoll_wait", file!(), line!())?;
+        }
+    };
     let mut found: Vec<(i32, i32)> =
         events[..count as usize].iter().map(|event| ({ event.u64 } as i32, { event.events } as i32)).collect();
     for &(number, events) in &found {
