@@ -62,12 +62,15 @@ impl Timers {
         let least = (self.ticks as i64 - 1) * PACE_NS;
         check!(now - self.since >= least, "{} ticks in {} ns", self.ticks, now - self.since);
         chain.num(now);
-        self.alarm(chain, now)
+        self.alarm(chain)
     }
 
-    fn alarm(&mut self, chain: &mut Chain, now: i64) -> Result {
+    fn alarm(&mut self, chain: &mut Chain) -> Result {
         let fired = signal::count();
         chain.num(fired);
+        // After the count: a signal between the two would else have come too early.
+        let now = monotonic()?;
+        chain.num(now);
         match self.source {
             Source::Alarm(armed) if fired == 0 => {
                 let mut left: libc::itimerval = zero();
