@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use migrate::sys::cgroup::Cgroup;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
@@ -57,7 +58,7 @@ pub struct Loop {
 impl Loop {
     /// Starts it, on the last of our CPUs; we ourselves keep to the others if there are any.
     pub fn start() -> Result<Self> {
-        let cgroup = cgroup_root()?.join(format!("migrate-bench-{}", std::process::id()));
+        let cgroup = Cgroup::mount()?.join(format!("migrate-bench-{}", std::process::id()));
         fs::create_dir(&cgroup).with_context(|| format!("making {}", cgroup.display()))?;
         let cgroup_id = fs::metadata(&cgroup)?.ino();
         let allowed = sched_getaffinity(Pid::this())?;
@@ -118,11 +119,6 @@ impl Drop for Loop {
         }
         eprintln!("cannot remove {}", self.cgroup.display());
     }
-}
-
-fn cgroup_root() -> Result<PathBuf> {
-    let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(PathBuf::from);
-    roots.into_iter().find(|root| root.join("cgroup.controllers").exists()).context("no cgroup v2 tree")
 }
 
 /// The loop's own side: says 0 when it is ready, then a byte on standard input says what to do, and the answer is a line of

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use migrate::probe::{Options, Recorder};
 use migrate::record::Record;
 use migrate::ring::{Assembler, Batch, Drain, DrainOptions, Event, Fill, GapReason, Stats};
+use migrate::sys;
 use migrate_common::maps::Counters;
 
 use crate::guest;
@@ -33,7 +34,7 @@ pub fn unable() -> Option<String> {
     if unsafe { libc::geteuid() } != 0 {
         return Some("needs root".into());
     }
-    if cgroup_root().is_none() {
+    if sys::cgroup::Cgroup::mount().is_err() {
         return Some("needs a cgroup v2 tree".into());
     }
     let error = Recorder::load(Options { ring_bytes: 4096, ..Options::default() }).err()?;
@@ -48,11 +49,6 @@ fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
     codes.into_iter().any(|code| [libc::EPERM, libc::ENOSYS, libc::ENOENT].contains(&code))
 }
 
-fn cgroup_root() -> Option<PathBuf> {
-    let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(PathBuf::from);
-    roots.into_iter().find(|root| root.join("cgroup.procs").exists() && root.join("cgroup.controllers").exists())
-}
-
 /// A cgroup of its own, removed with it.
 pub struct Cgroup(PathBuf);
 
@@ -60,7 +56,7 @@ impl Cgroup {
     pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = cgroup_root().unwrap().join(format!("migrate-recorder-test-{}-{n}", std::process::id()));
+        let path = sys::cgroup::Cgroup::mount().unwrap().join(format!("migrate-recorder-test-{}-{n}", std::process::id()));
         fs::create_dir(&path).unwrap();
         Self(path)
     }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use migrate::sys::cgroup::Cgroup;
+
 /// Mounts, then waits for a line before it becomes the program.
 const SETUP: &str = r#"
 set -e
@@ -35,11 +37,6 @@ pub struct Sandbox {
     pub init: i32,
     pub cgroup: PathBuf,
     pub cgroup_id: u64,
-}
-
-fn cgroup_root() -> PathBuf {
-    let hybrid = Path::new("/sys/fs/cgroup/unified");
-    if hybrid.join("cgroup.procs").exists() { hybrid.to_owned() } else { PathBuf::from("/sys/fs/cgroup") }
 }
 
 /// The host's static busybox, if it is installed.
@@ -72,7 +69,7 @@ impl Sandbox {
     pub fn new(guests: &Path, argv: &[&str]) -> std::io::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("migrate-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let cgroup = cgroup_root().join(&name);
+        let cgroup = Cgroup::mount().map_err(std::io::Error::other)?.join(&name);
         std::fs::create_dir(&cgroup)?;
         let cgroup_id = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&cgroup)?);
         let root = std::env::temp_dir().join(&name);

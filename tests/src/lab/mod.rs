@@ -3,7 +3,7 @@
 //! Everything lives below one folder and in namespaces of its own; the machine's Docker, network and firewall are not touched.
 //! Several labs in different folders do not meet. The state file says what was started; [`Lab::down`] ends that and nothing else.
 
-mod cgroup;
+pub mod cgroup;
 mod docker;
 mod error;
 mod host;

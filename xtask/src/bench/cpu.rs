@@ -8,13 +8,13 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use migrate_tests::lab::cgroup::unified;
 
 /// The version 2 control group of a process.
 pub fn cgroup(pid: i32) -> Result<PathBuf> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).with_context(|| format!("process {pid} has ended"))?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::/")).context("no cgroup v2 tree")?;
-    let hybrid = Path::new("/sys/fs/cgroup/unified");
-    Ok(if hybrid.is_dir() { hybrid } else { Path::new("/sys/fs/cgroup") }.join(path))
+    Ok(unified().join(path))
 }
 
 /// CPU time that a control group has used.
