@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{ebpf, paths, run};
 
@@ -23,6 +23,12 @@ pub fn all(root: &Path, release: bool) -> Result<()> {
 /// Where a program of the workspace is after [`all`].
 pub fn binary(root: &Path, name: &str) -> PathBuf {
     paths::target(root).join("debug").join(name)
+}
+
+/// The absolute path of the program that somebody chose, or else of `built`: a lab's hosts start it from folders of their own.
+pub fn chosen(given: Option<&Path>, built: PathBuf) -> Result<PathBuf> {
+    let program = given.map_or(built, Path::to_owned);
+    std::path::absolute(&program).with_context(|| format!("cannot resolve {}", program.display()))
 }
 
 /// Where the program that [`all`] builds with optimisations is.

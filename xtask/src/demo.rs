@@ -93,8 +93,7 @@ pub fn run(root: &Path, args: &DemoArgs) -> Result<ExitCode> {
     let store = lab_command::store(root, &[workload.image])?;
     let dir = lab_command::dir(root, args.dir.clone());
     let rate = if args.unlimited { UNLIMITED.to_string() } else { args.rate.clone() };
-    let migrate = args.migrate.clone().unwrap_or_else(|| build::binary(root, "migrate"));
-    let migrate = std::path::absolute(&migrate).with_context(|| format!("cannot resolve {}", migrate.display()))?;
+    let migrate = build::chosen(args.migrate.as_deref(), build::binary(root, "migrate"))?;
     let mut lab = Lab::up(&dir, &lab::Options { rate, agents: true, migrate })?;
     let mut plan = Plan {
         workload,

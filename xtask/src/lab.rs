@@ -89,8 +89,7 @@ pub fn run(root: &Path, args: LabArgs) -> Result<ExitCode> {
                     build::all(root, false)?;
                 }
             }
-            let migrate = up.migrate.unwrap_or_else(|| build::binary(root, "migrate"));
-            let migrate = std::path::absolute(&migrate).with_context(|| format!("cannot resolve {}", migrate.display()))?;
+            let migrate = build::chosen(up.migrate.as_deref(), build::binary(root, "migrate"))?;
             Lab::up(&dir, &lab::Options { rate: up.rate, agents: !up.no_agents, migrate })?;
             status(&dir, args.json)?;
         }

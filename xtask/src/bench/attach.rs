@@ -11,7 +11,6 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use migrate_tests::lab::{self, Lab};
 use serde_json::{Value, json};
 
 use super::{
@@ -22,8 +21,6 @@ use super::{
     traces::{self, Watch},
     workloads::{WORKLOADS, Workload},
 };
-use crate::lab as lab_command;
-
 /// `migrate rates` gives its first sample, and ends, within this time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -46,21 +43,9 @@ struct Round {
 
 pub fn run(root: &Path, args: &AttachArgs) -> Result<ExitCode> {
     let common = &args.common;
-    if common.pairs == 0 {
-        bail!("--pairs 0 would measure nothing");
-    }
     let migrate = common.prepare(root)?;
     let workload = &WORKLOADS[0];
-    let store = lab_command::store(root, &[workload.image])?;
-    let dir = common.dir.clone().unwrap_or_else(|| lab_command::dir(root, None).with_extension("bench"));
-    let lab = Lab::up(&dir, &lab::Options { rate: workload.rate.to_owned(), agents: false, migrate })?;
-    let mut stage = Stage::new(lab, store)?;
-    let rounds = measure(&mut stage, workload, common);
-    stage.clear()?;
-    if !common.keep_lab {
-        Lab::down(&dir)?;
-    }
-    let rounds = rounds?;
+    let rounds = common.on_stage(root, &[workload.image], workload.rate, migrate, |stage| measure(stage, workload, common))?;
     let ratio = |of: fn(&Round) -> f64| Spread::of(rounds.iter().map(of));
     let (during, after) = (ratio(|round| round.during / round.before), ratio(|round| round.after / round.before));
     let mut changed: Vec<&String> = rounds.iter().flat_map(|round| &round.changed).collect();

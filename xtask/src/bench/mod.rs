@@ -20,10 +20,15 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
+use migrate_tests::{
+    images::Image,
+    lab::{self, Lab},
+};
 
-use crate::{build, setup};
+use crate::{build, lab as lab_command, setup};
+use containers::Stage;
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -68,6 +73,9 @@ pub struct Common {
 impl Common {
     /// Installs and builds what is missing. The path of the `migrate` to measure.
     fn prepare(&self, root: &Path) -> Result<PathBuf> {
+        if self.pairs == 0 {
+            bail!("--pairs 0 would measure nothing");
+        }
         if !self.no_build {
             setup::run(root, setup::Options { quiet: true, ..setup::Options::default() })?;
             setup::bench()?;
@@ -75,8 +83,28 @@ impl Common {
                 build::all(root, true)?;
             }
         }
-        let migrate = self.migrate.clone().unwrap_or_else(|| build::release_binary(root, "migrate"));
-        std::path::absolute(&migrate).with_context(|| format!("cannot resolve {}", migrate.display()))
+        build::chosen(self.migrate.as_deref(), build::release_binary(root, "migrate"))
+    }
+
+    /// Measures on a lab of its own, which goes down afterwards however that ended.
+    fn on_stage<T>(
+        &self,
+        root: &Path,
+        images: &[Image],
+        rate: &str,
+        migrate: PathBuf,
+        measure: impl FnOnce(&mut Stage) -> Result<T>,
+    ) -> Result<T> {
+        let store = lab_command::store(root, images)?;
+        let dir = self.dir.clone().unwrap_or_else(|| lab_command::dir(root, None).with_extension("bench"));
+        let lab = Lab::up(&dir, &lab::Options { rate: rate.to_owned(), agents: false, migrate })?;
+        let mut stage = Stage::new(lab, store)?;
+        let measured = measure(&mut stage);
+        stage.clear()?;
+        if !self.keep_lab {
+            Lab::down(&dir)?;
+        }
+        measured
     }
 
     /// Says something on the way to the result.

@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use migrate_tests::lab::{self, Lab, UNLIMITED};
+use migrate_tests::lab::UNLIMITED;
 use serde_json::json;
 
 use super::{
@@ -17,7 +17,6 @@ use super::{
     report::Row,
     workloads::{WORKLOADS, Workload},
 };
-use crate::lab as lab_command;
 
 /// The part of the benchmark that needs no container.
 const EVENT: &str = "event";
@@ -50,9 +49,6 @@ pub fn run(root: &Path, args: &RecordArgs) -> Result<ExitCode> {
         let names: Vec<&str> = WORKLOADS.iter().map(|workload| workload.name).chain([EVENT]).collect();
         bail!("no workload is called {unknown}; there are {}", names.join(", "));
     }
-    if args.common.pairs == 0 {
-        bail!("--pairs 0 would measure nothing");
-    }
     let migrate = args.common.prepare(root)?;
     let chosen: Vec<&Workload> = WORKLOADS.iter().filter(|workload| args.wants(workload.name)).collect();
     let mut event = if args.wants(EVENT) { Some(event::run(root, &args.common)?) } else { None };
@@ -64,24 +60,18 @@ pub fn run(root: &Path, args: &RecordArgs) -> Result<ExitCode> {
     let mut rows = Vec::new();
     if !chosen.is_empty() {
         let images: Vec<_> = chosen.iter().map(|workload| workload.image).collect();
-        let store = lab_command::store(root, &images)?;
-        let dir = args.common.dir.clone().unwrap_or_else(|| lab_command::dir(root, None).with_extension("bench"));
-        let lab = Lab::up(&dir, &lab::Options { rate: UNLIMITED.to_owned(), agents: false, migrate })?;
-        let mut stage = Stage::new(lab, store)?;
-        let measured: Result<()> = chosen.iter().try_for_each(|workload| {
-            let row = measure(&mut stage, workload, args).with_context(|| format!("measuring {}", workload.name))?;
-            args.common.say(&row.to_string());
-            rows.push(row);
-            Ok(())
-        });
-        if measured.is_err() {
-            eprintln!("== the agent\n{}", stage.host()?.log_tail("agent", 20));
-        }
-        stage.clear()?;
-        if !args.common.keep_lab {
-            Lab::down(&dir)?;
-        }
-        measured?;
+        args.common.on_stage(root, &images, UNLIMITED, migrate, |stage| {
+            let measured: Result<()> = chosen.iter().try_for_each(|workload| {
+                let row = measure(stage, workload, args).with_context(|| format!("measuring {}", workload.name))?;
+                args.common.say(&row.to_string());
+                rows.push(row);
+                Ok(())
+            });
+            if measured.is_err() {
+                eprintln!("== the agent\n{}", stage.host()?.log_tail("agent", 20));
+            }
+            measured
+        })?;
     }
     if let Some(event) = &mut event {
         event::judge(event);
