@@ -162,6 +162,12 @@ impl Record {
         self.as_ref().class()
     }
 
+    /// Adds more of a payload that came in pieces, and keeps the header's length true.
+    pub(crate) fn append(&mut self, payload: &[u8]) {
+        self.payload.extend_from_slice(payload);
+        self.head.len = u32::try_from(self.len_bytes()).unwrap_or(u32::MAX);
+    }
+
     /// Adds a segment and keeps the header's length true.
     pub fn push_segment(&mut self, addr: u64, bytes: &[u8]) {
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);

@@ -75,7 +75,7 @@ fn sample(name: &str, calls: &[(&str, &str, u64, u64)], n: u64) -> Sample {
             cpus: 2,
         },
         dirty: Some(Dirty {
-            method: DirtyMethod::WriteProtect,
+            method: DirtyMethod::Contents,
             pages: dirty_pages,
             bytes: dirty_pages * 4096,
             watched_pages: 210_000,

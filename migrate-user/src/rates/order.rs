@@ -102,8 +102,7 @@ impl Waiting {
     fn join(&mut self, piece: RecordRef<'_>) {
         self.more &= piece.head.flags & flags::LAST == 0;
         self.record.head.flags |= piece.head.flags & (flags::FAULT | flags::TOO_LARGE);
-        self.record.payload.extend_from_slice(piece.payload);
-        self.record.head.len = u32::try_from(self.record.len_bytes()).unwrap_or(u32::MAX);
+        self.record.append(piece.payload);
     }
 }
 

@@ -162,8 +162,6 @@ pub struct Dirty {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DirtyMethod {
-    /// `PAGEMAP_SCAN` with write-protect tracking: every page that was written.
-    WriteProtect,
     /// Contents were compared: every page that differs from what it was.
     #[default]
     Contents,

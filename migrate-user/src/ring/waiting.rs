@@ -87,8 +87,7 @@ impl Partial {
         }
         self.broken = self.broken.or(broken(piece.head.flags));
         self.more = piece.head.flags & flags::LAST == 0;
-        self.record.payload.extend_from_slice(piece.payload);
-        self.record.head.len = u32::try_from(self.record.len_bytes()).unwrap_or(u32::MAX);
+        self.record.append(piece.payload);
     }
 }
 

@@ -91,7 +91,6 @@ fn program(sample: &Sample, program: &ProgramCost) -> String {
 
 fn dirty_pages(sample: &Sample, dirty: &Dirty) -> String {
     let how = match dirty.method {
-        DirtyMethod::WriteProtect => "every write seen",
         DirtyMethod::Contents => "contents compared",
     };
     let part =

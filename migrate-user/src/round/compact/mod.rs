@@ -39,8 +39,8 @@
 //!   that comes again takes an op of 0 and its time.
 //! * A task has a *lane*, the lowest that no living task has, so that a new process finds the contexts of one that has ended.
 //! * An argument of more than two bytes that came up before, in any context, is told by its place among 256 that are kept.
-//! * A clock's reading is guessed from the record's own time, which it shares its noise with, or, for a clock that ticks seldom,
-//!   from the reading before.
+//! * A clock's reading is guessed from the record's own time, which goes on a tick at a time: within one that is the reading
+//!   before. For a clock that ticks seldom it always is.
 //! * What is alike lies together, in a stream; each is a zstd frame of its own ([`super::codec`]).
 //!
 //! Nothing leans on another encoding: a chunk is read without the ones before it. `len` follows from the payload; `slot` and
