@@ -38,6 +38,8 @@ pub mod mode {
     pub const CAPTURE: u32 = 1;
     /// A task that is traced is held when the ring fills up: a SIGURG of the kernel's, for the tracer to swallow.
     pub const HOLD: u32 = 2;
+    /// The container's tasks take turns on one CPU: where they do so outside of a call is recorded.
+    pub const SERIAL: u32 = 4;
 }
 
 /// What has been seen and lost of a container.

@@ -26,7 +26,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// Version of the record layout, of the syscall table's meaning, and so of every log.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The fixed part of a record.
 #[repr(C)]
@@ -127,6 +127,13 @@ byte_enum! {
         Signal = 5,
         /// More payload of the [`Kind::Syscall`] record before it; `nr` counts a record's pieces from 1. Only in the ring.
         Piece = 6,
+        /// Of a container whose tasks take turns on one CPU: the task stopped running in user code, or on its way back to it, and
+        /// another task of the container runs next. One that blocks in a call makes no such record: whatever comes next in the log
+        /// from another task tells that. `args[0]` rip, `args[1]` rsp, `args[2]` orig_rax; payload: one segment at address 0 with
+        /// the task's registers (struct pt_regs, 168 bytes), and one at rsp with the top of its stack, if that can be read.
+        Switch = 7,
+        /// The task of a [`Kind::Switch`] runs again.
+        Resume = 8,
         /// Written by the agent: the start of a new image. `args[0]` the stack pointer at its first instruction, `args[1]`
         /// rip; payload: segments that the replica's new image must hold too: the initial stack from sp up.
         Image = 16,
@@ -187,4 +194,7 @@ pub mod flags {
     pub const APPEND: u16 = 16;
     /// Of sendfile and copy_file_range: the file that is read is the container's own.
     pub const FROM_OWN: u16 = 32;
+    /// Of mmap, mremap and shmat: the memory is another task's too, or can come to be: from here on the order in which the
+    /// container's tasks run is an input.
+    pub const SHARED: u16 = 64;
 }

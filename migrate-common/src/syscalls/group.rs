@@ -61,7 +61,7 @@ impl Group {
         match Kind::from_u8(head.kind) {
             Some(Kind::Syscall) => Self::of(head.nr, Class::from_u8(head.class).unwrap_or(Class::None)),
             Some(Kind::Signal) => Self::Signal,
-            Some(Kind::Fork | Kind::Exec | Kind::Exit | Kind::Image) => Self::Process,
+            Some(Kind::Fork | Kind::Exec | Kind::Exit | Kind::Image | Kind::Switch | Kind::Resume) => Self::Process,
             Some(Kind::Piece) | None => Self::Other,
         }
     }

@@ -157,6 +157,8 @@ fn text(record: &Record, bytes: usize) -> String {
         Some(Kind::Exit) => format!("+ exit {}", wait_status(head.args[0])),
         Some(Kind::Signal) => format!("+ signal {} handler {:#x} at {:#x}", head.nr, head.args[0], head.args[3]),
         Some(Kind::Image) => format!("+ image sp {:#x} ip {:#x}", head.args[0], head.args[1]),
+        Some(Kind::Switch) => format!("+ switched out at {:#x}, sp {:#x}", head.args[0], head.args[1]),
+        Some(Kind::Resume) => "+ runs again".into(),
         Some(Kind::Piece) | None => format!("+ kind {}", head.kind),
     };
     let mut line = start + &middle;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// Numbers of system calls below this have a cell of their own.
 const CALLS: usize = 512;
 /// What is counted beside them: a call without a row, a call through the 32-bit entry, and the kinds that are no calls.
-const OTHERS: [&str; 6] = ["unknown", "32-bit", "signal", "fork", "exec", "exit"];
+const OTHERS: [&str; 7] = ["unknown", "32-bit", "signal", "fork", "exec", "exit", "switch"];
 const NAMES: usize = CALLS + OTHERS.len();
 
 /// One call in one group: reads are of another group on sockets.
@@ -30,6 +30,7 @@ impl Cell {
             Kind::Fork => CALLS + 3,
             Kind::Exec | Kind::Image => CALLS + 4,
             Kind::Exit => CALLS + 5,
+            Kind::Switch | Kind::Resume => CALLS + 6,
             Kind::Piece => CALLS,
         };
         Self::new(name, group)

@@ -186,6 +186,7 @@ impl<B: Backend> Engine<B> {
             Some(Kind::Image) => self.image(record)?,
             Some(Kind::Exit) => self.exit(record)?,
             Some(Kind::Signal) => self.signal(record)?,
+            Some(Kind::Switch | Kind::Resume) => Step::Done,
             Some(Kind::Piece) | None => return Err(self.desync(record, "a record of a log", "a piece of one")),
         };
         if step == Step::NotYet {

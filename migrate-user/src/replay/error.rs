@@ -72,6 +72,8 @@ impl fmt::Display for Short<'_> {
             Some(Kind::Image) => write!(f, "task {tid}: image with its stack at {:#x}", args[0]),
             Some(Kind::Exit) => write!(f, "task {tid}: ends with {:#x}", args[0]),
             Some(Kind::Signal) => write!(f, "task {tid}: gets signal {nr}, handler {:#x}, at {:#x}", args[0], args[3]),
+            Some(Kind::Switch) => write!(f, "task {tid}: is switched out at {:#x}", args[0]),
+            Some(Kind::Resume) => write!(f, "task {tid}: runs again"),
             Some(Kind::Piece) | None => write!(f, "task {tid}: kind {}", self.0.kind),
         }
     }
