@@ -1,0 +1,167 @@
+//! The gate: the agent's hold on the tasks of a recorded container.
+//!
+//! It traces them with `PTRACE_SEIZE` and no system call stops, so that they run at full speed but for three moments:
+//!
+//! * **exec**: the new image is held before its first instruction, its vDSO is hidden (clock reads become system calls, which the
+//!   probes see), and its initial stack goes into the log as an [`Kind::Image`](migrate_common::record::Kind::Image) record.
+//! * **fork**: the child is traced from its first instruction on.
+//! * **signals**: one that arrives in user code is held until the task's next system call and delivered there, where a replica
+//!   can place it exactly. A task that makes no call for [`HOLD_BOUND`] gets it where it is, and the container is no longer
+//!   migratable.
+//!
+//! Tasks that fill the recorder's ring are held, too, until it has been drained ([`Gate::holding`]).
+//!
+//! If the agent dies, the kernel detaches the tasks and they run on.
+
+mod image;
+mod pending;
+mod signals;
+
+pub use pending::GateHandle;
+pub use signals::HOLD_BOUND;
+
+use crate::probe::Recorder;
+use crate::record::Record;
+use crate::sys::ptrace::{self, Fate, Pid, Resume, Stop, Wait, Waited};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet};
+use pending::{BELL, Question, hear};
+use signals::Task;
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+/// How often a held signal's bound is looked at.
+const TICK: Duration = Duration::from_millis(1);
+/// What the gate tells.
+#[derive(Debug)]
+pub enum GateEvent {
+    /// A task entered a new image: the record to put behind its [`Kind::Exec`](migrate_common::record::Kind::Exec).
+    Image { host_tid: u32, record: Record },
+    /// Something that a replica cannot follow.
+    NotMigratable { host_tid: u32, why: String },
+    /// A task has ended: no image of its comes any more.
+    TaskEnded { host_tid: u32 },
+    /// Every traced task has ended.
+    Ended,
+}
+
+/// Why a container cannot be traced.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    #[error(transparent)]
+    Ptrace(#[from] ptrace::PtraceError),
+    #[error("waiting for the tasks of a container: {0}")]
+    Wait(io::Error),
+}
+
+/// Traces the tasks of one container. Lives and dies on one thread: the tracer.
+#[derive(Debug)]
+pub struct Gate<F> {
+    tasks: HashMap<Pid, Task>,
+    tell: F,
+    questions: mpsc::Receiver<Question>,
+    /// Whose programs hold tasks.
+    recorder: Option<Arc<Recorder>>,
+    /// Tasks that are held while the ring is drained, and since when.
+    paused: HashMap<Pid, Instant>,
+}
+
+impl<F: FnMut(GateEvent)> Gate<F> {
+    /// Seizes a container's first task, which its runtime has set up and which has not yet entered its image. From here on the
+    /// calling thread is the tracer, and must go on to [`Gate::run`].
+    pub fn seize(init: Pid, tell: F) -> Result<(Self, GateHandle), GateError> {
+        let quiet = SigAction::new(SigHandler::Handler(hear), SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler does nothing; without SA_RESTART the wait of this thread ends.
+        unsafe { nix::sys::signal::sigaction(BELL, &quiet) }.map_err(|errno| GateError::Wait(errno.into()))?;
+        ptrace::seize(init, Fate::RunOn)?;
+        let (ask, questions) = mpsc::channel();
+        let gate =
+            Self { tasks: HashMap::from([(init, Task::default())]), tell, questions, recorder: None, paused: HashMap::new() };
+        Ok((gate, GateHandle { questions: ask, thread: nix::sys::pthread::pthread_self() }))
+    }
+
+    /// Holds tasks for the recorder when its ring fills up.
+    #[must_use]
+    pub fn holding(mut self, recorder: Arc<Recorder>) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
+    /// Lets tasks go on that were held while the ring was drained.
+    fn end_pause(&mut self) -> ptrace::Result<()> {
+        if self.paused.is_empty() || !self.recorder.as_ref().is_none_or(|recorder| recorder.is_calm()) {
+            return Ok(());
+        }
+        for (pid, since) in std::mem::take(&mut self.paused) {
+            if let Some(recorder) = &self.recorder {
+                recorder.count_hold(since.elapsed());
+            }
+            match self.go_on(pid, 0) {
+                // Killed meanwhile; its end is reported next.
+                Err(error) if error.is_gone() => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Traces until every task has ended.
+    pub fn run(mut self) -> Result<(), GateError> {
+        loop {
+            let holding = !self.paused.is_empty() || self.tasks.values().any(|task| task.since.is_some());
+            match ptrace::wait(Wait::Any, holding).map_err(GateError::Wait)? {
+                Waited::Stopped(pid, stop) => match self.handle(pid, stop) {
+                    // A task can be killed at any moment, its stop included; its end is reported next.
+                    Err(error) if error.is_gone() => {}
+                    other => other?,
+                },
+                Waited::NotYet => {
+                    std::thread::sleep(TICK);
+                    self.deliver_overdue();
+                }
+                Waited::Interrupted => {}
+                Waited::Nobody => break,
+            }
+            self.end_pause()?;
+            while let Ok(Question(answer)) = self.questions.try_recv() {
+                // Whoever asked may have given up.
+                drop(answer.send(self.pending()));
+            }
+        }
+        (self.tell)(GateEvent::Ended);
+        Ok(())
+    }
+
+    fn handle(&mut self, pid: Pid, stop: Stop) -> ptrace::Result<()> {
+        match stop {
+            Stop::Exited(_) | Stop::Killed(_) => {
+                self.tasks.remove(&pid);
+                self.paused.remove(&pid);
+                (self.tell)(GateEvent::TaskEnded { host_tid: pid.unsigned_abs() });
+                Ok(())
+            }
+            Stop::Execed => {
+                if let Some(task) = self.tasks.get_mut(&pid) {
+                    (task.handlers, task.returning, task.returned) = (0, false, false);
+                }
+                self.image(pid)?;
+                self.go_on(pid, 0)
+            }
+            Stop::Forked { child, .. } => {
+                self.tasks.entry(child).or_default();
+                self.go_on(pid, 0)
+            }
+            Stop::Event => self.event(pid),
+            Stop::Group(_) => ptrace::resume(pid, Resume::Listen, 0),
+            Stop::Syscall => self.boundary(pid),
+            Stop::Signal(signal) => self.signal(pid, signal),
+        }
+    }
+
+    /// Lets a task go on: to its next call if a signal waits for one.
+    fn go_on(&mut self, pid: Pid, signal: i32) -> ptrace::Result<()> {
+        let waiting = self.tasks.get(&pid).is_some_and(|task| !task.held.is_empty() || task.handlers > 0 || task.returning);
+        ptrace::resume(pid, if waiting { Resume::Syscall } else { Resume::Cont }, signal)
+    }
+}

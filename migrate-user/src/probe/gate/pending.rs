@@ -1,0 +1,86 @@
+//! The signals that wait for the tasks of a frozen container, asked for from another thread.
+
+use super::{Gate, GateEvent, TICK};
+use crate::golive::Bytes;
+use crate::golive::signals::{self, PendingSignals};
+use crate::sys::ptrace::{self, Pid, Resume, Stop, Wait, Waited};
+use nix::sys::signal::Signal;
+use std::io;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// How long a frozen task may take to stop for the tracer.
+const STOP_BOUND: Duration = Duration::from_millis(50);
+/// How long the gate may take to answer.
+const ANSWER_BOUND: Duration = Duration::from_secs(2);
+/// The signal that takes a gate's thread out of its wait. Its handler does nothing.
+pub(super) const BELL: Signal = Signal::SIGURG;
+
+pub(super) extern "C" fn hear(_: i32) {}
+
+/// Asks for the signals that wait.
+#[derive(Debug)]
+pub(super) struct Question(pub(super) mpsc::Sender<Vec<PendingSignals>>);
+
+/// Speaks to a gate's thread.
+#[derive(Debug)]
+pub struct GateHandle {
+    pub(super) questions: mpsc::Sender<Question>,
+    pub(super) thread: nix::sys::pthread::Pthread,
+}
+
+impl GateHandle {
+    /// The signals that wait for the tasks of a frozen container, those that the gate holds among them.
+    ///
+    /// `None`: the gate has ended, or a task does not stop for it.
+    #[must_use]
+    pub fn pending(&self) -> Option<Vec<PendingSignals>> {
+        let (answer, pending) = mpsc::channel();
+        self.questions.send(Question(answer)).ok()?;
+        let until = Instant::now() + ANSWER_BOUND;
+        while Instant::now() < until {
+            // Again and again: the bell may ring just before the wait begins.
+            nix::sys::pthread::pthread_kill(self.thread, BELL).ok()?;
+            match pending.recv_timeout(TICK) {
+                Ok(pending) => return Some(pending),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        None
+    }
+}
+
+impl<F: FnMut(GateEvent)> Gate<F> {
+    /// Stops each task of a frozen container for a look at its queues. It stays frozen.
+    pub(super) fn pending(&mut self) -> Vec<PendingSignals> {
+        let mut all = Vec::new();
+        for (pid, task) in &self.tasks {
+            let Ok(mut pending) = peek(*pid, self.paused.contains_key(pid)) else { continue };
+            let held = task.held.iter().chain(&task.sent).map(|held| Bytes(held.info.to_vec()));
+            pending.process.extend(held);
+            all.push(pending);
+        }
+        all
+    }
+}
+
+/// The signals in a frozen task's queues. `stopped`: it stands still for its tracer already.
+fn peek(pid: Pid, stopped: bool) -> io::Result<PendingSignals> {
+    let ns_tid = crate::sys::ptrace::namespace_tid(pid)?;
+    if stopped {
+        return signals::peek_pending(ns_tid, pid);
+    }
+    ptrace::interrupt(pid).map_err(|error| error.source)?;
+    let until = Instant::now() + STOP_BOUND;
+    loop {
+        match ptrace::wait(Wait::For(pid), true)? {
+            Waited::Stopped(_, Stop::Event | Stop::Group(_)) => break,
+            Waited::NotYet if Instant::now() < until => std::thread::sleep(Duration::from_micros(20)),
+            other => return Err(io::Error::other(format!("the task does not stop: {other:?}"))),
+        }
+    }
+    let pending = signals::peek_pending(ns_tid, pid);
+    ptrace::resume(pid, Resume::Cont, 0).map_err(|error| error.source)?;
+    pending
+}

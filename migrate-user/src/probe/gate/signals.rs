@@ -1,0 +1,219 @@
+//! Signals: held until the task's next call, and delivered there.
+
+use super::{Gate, GateEvent};
+use crate::sys::ptrace::{self, Pid, Resume, SIGINFO_BYTES};
+use crate::sys::signals::{SignalSets, raised_by_itself, siginfo_code};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How long a task may compute while a signal waits for its next system call: its own time, so that a busy machine does not count.
+pub const HOLD_BOUND: Duration = Duration::from_millis(50);
+/// Entries and exits of calls that are watched in a handler for its return.
+const WATCHED_CALLS: u32 = 256;
+
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) signal: i32,
+    pub(super) info: [u8; SIGINFO_BYTES],
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Task {
+    /// Signals that wait for a call.
+    pub(super) held: VecDeque<Held>,
+    /// What the task's process had computed when the first of them came.
+    pub(super) since: Option<Duration>,
+    /// Signals that were sent again and are on their way to their delivery.
+    pub(super) sent: VecDeque<Held>,
+    /// Handlers that have not returned, as far as they are watched.
+    pub(super) handlers: u32,
+    /// Entries and exits of calls since the last of them began.
+    pub(super) watched: u32,
+    /// In rt_sigreturn.
+    pub(super) returning: bool,
+    /// Behind rt_sigreturn, with a signal that comes before the next instruction.
+    pub(super) returned: bool,
+    /// The bound has passed: whatever comes is delivered where the task is.
+    pub(super) overdue: bool,
+}
+
+impl Task {
+    /// Keeps a signal, as the kernel would: one below the real-time signals waits once, with the first one's siginfo, in each of
+    /// the two queues, its task's and its process's.
+    fn hold(&mut self, new: Held) {
+        let merged = new.signal < libc::SIGRTMIN()
+            && self.held.iter().any(|held| held.signal == new.signal && held.for_task() == new.for_task());
+        if !merged {
+            self.held.push_back(new);
+        }
+    }
+
+    /// The first signal that can be sent: of one number only one is under way, or the kernel would merge them.
+    fn next_to_send(&mut self) -> Option<Held> {
+        let at = self.held.iter().position(|held| self.sent.iter().all(|sent| sent.signal != held.signal))?;
+        self.held.remove(at)
+    }
+
+    /// A signal is delivered: if it has a handler, the task's calls are watched until the handler returns. Its return is a call
+    /// boundary that no register shows: signals that waited for it come before the next instruction.
+    fn enter_handler(&mut self, pid: Pid, signal: i32) {
+        // Of a task that is gone there is nothing to watch.
+        if SignalSets::of(pid).unwrap_or_default().has_handler(signal) {
+            self.handlers += 1;
+            self.watched = 0;
+        }
+    }
+
+    /// A watched call's entry or exit: is it the handler's return?
+    fn watch_return(&mut self, pid: Pid) -> ptrace::Result<()> {
+        let nr = ptrace::regs(pid)?.orig_rax.cast_signed();
+        if self.returning {
+            self.returning = false;
+            self.returned = SignalSets::of(pid).unwrap_or_default().deliverable();
+            return Ok(());
+        }
+        self.watched += 1;
+        if nr == libc::SYS_rt_sigreturn {
+            self.handlers -= 1;
+            self.returning = true;
+        } else if self.watched > WATCHED_CALLS {
+            // It left its handler by a jump, or works there.
+            self.handlers = 0;
+        }
+        Ok(())
+    }
+}
+
+impl Held {
+    /// Sent to the task alone and not to its process.
+    fn for_task(&self) -> bool {
+        siginfo_code(&self.info) == libc::SI_TKILL
+    }
+}
+
+impl<F: FnMut(GateEvent)> Gate<F> {
+    /// A call boundary: the first of the held signals goes its way. Sent from here, the kernel queues it, the call is interrupted
+    /// as by any signal, and the task stops again for its delivery.
+    pub(super) fn boundary(&mut self, pid: Pid) -> ptrace::Result<()> {
+        let Some(task) = self.tasks.get_mut(&pid) else { return ptrace::resume(pid, Resume::Cont, 0) };
+        if task.handlers > 0 || task.returning {
+            task.watch_return(pid)?;
+        }
+        let Some(held) = task.next_to_send() else { return self.go_on(pid, 0) };
+        if task.held.is_empty() {
+            task.since = None;
+        }
+        let signal = held.signal;
+        task.sent.push_back(held);
+        self.go_on(pid, signal)
+    }
+
+    pub(super) fn signal(&mut self, pid: Pid, signal: i32) -> ptrace::Result<()> {
+        if signal == libc::SIGURG && self.recorder.as_ref().is_some_and(|recorder| recorder.takes_hold(pid.unsigned_abs())) {
+            self.paused.insert(pid, Instant::now());
+            return Ok(());
+        }
+        let info = ptrace::siginfo(pid)?;
+        let task = self.tasks.entry(pid).or_default();
+        if let Some(at) = task.sent.iter().position(|sent| sent.signal == signal) {
+            if let Some(sent) = task.sent.remove(at) {
+                ptrace::set_siginfo(pid, &sent.info)?;
+            }
+            task.returned = false;
+            task.enter_handler(pid, signal);
+            return self.go_on(pid, signal);
+        }
+        if raised_by_itself(signal, &info) || std::mem::take(&mut task.returned) || at_boundary(&ptrace::regs(pid)?) {
+            task.enter_handler(pid, signal);
+            return self.go_on(pid, signal);
+        }
+        task.hold(Held { signal, info });
+        task.since.get_or_insert_with(|| computed(pid));
+        self.go_on(pid, 0)
+    }
+
+    /// Interrupts tasks whose held signals have waited too long.
+    pub(super) fn deliver_overdue(&mut self) {
+        for (pid, task) in &mut self.tasks {
+            if task.since.is_some_and(|since| computed(*pid).saturating_sub(since) > HOLD_BOUND) && !task.overdue {
+                task.overdue = true;
+                // If it is gone, its end is reported next.
+                let _ = ptrace::interrupt(*pid);
+            }
+        }
+    }
+
+    /// A new child, the end of a group stop, or our own interrupt.
+    pub(super) fn event(&mut self, pid: Pid) -> ptrace::Result<()> {
+        let task = self.tasks.entry(pid).or_default();
+        if !task.overdue {
+            return self.go_on(pid, 0);
+        }
+        let Some(held) = task.next_to_send() else {
+            task.overdue = false;
+            return self.go_on(pid, 0);
+        };
+        let signal = held.signal;
+        let computing = !at_boundary(&ptrace::regs(pid)?);
+        task.since = if task.held.is_empty() { None } else { Some(computed(pid)) };
+        task.sent.push_back(held);
+        task.overdue = false;
+        if computing {
+            let why = format!("signal {signal} came while a task computed for more than {} ms", HOLD_BOUND.as_millis());
+            (self.tell)(GateEvent::NotMigratable { host_tid: pid.unsigned_abs(), why });
+        }
+        if ptrace::tgkill(pid, pid, signal).is_err() {
+            self.tasks.entry(pid).or_default().sent.clear();
+        }
+        self.go_on(pid, 0)
+    }
+}
+
+/// CPU time of a task's process; all there is if nobody can tell, so that its signals are not held for ever.
+fn computed(pid: Pid) -> Duration {
+    let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(pid));
+    clock.and_then(nix::time::ClockId::now).map_or(Duration::MAX, Duration::from)
+}
+
+/// True where a task is behind a system call, or before a handler's first instruction: a place that a replica can find.
+fn at_boundary(regs: &ptrace::Regs) -> bool {
+    regs.orig_rax.cast_signed() >= 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(signal: i32, code: i32, sender: u8) -> Held {
+        let mut info = [0; SIGINFO_BYTES];
+        info[8..12].copy_from_slice(&code.to_ne_bytes());
+        info[12] = sender;
+        Held { signal, info }
+    }
+
+    #[test]
+    fn a_signal_that_waits_already_is_not_held_twice() {
+        let mut task = Task::default();
+        task.hold(held(libc::SIGALRM, libc::SI_KERNEL, 1));
+        task.hold(held(libc::SIGALRM, libc::SI_KERNEL, 2));
+        task.hold(held(libc::SIGALRM, libc::SI_TKILL, 3));
+        task.hold(held(libc::SIGRTMIN(), libc::SI_QUEUE, 4));
+        task.hold(held(libc::SIGRTMIN(), libc::SI_QUEUE, 5));
+        let senders: Vec<u8> = task.held.iter().map(|held| held.info[12]).collect();
+        assert_eq!(senders, [1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn of_one_number_only_one_is_sent_before_it_is_delivered() {
+        let mut task = Task::default();
+        task.hold(held(libc::SIGALRM, libc::SI_KERNEL, 1));
+        task.hold(held(libc::SIGALRM, libc::SI_TKILL, 2));
+        task.hold(held(libc::SIGUSR1, libc::SI_USER, 3));
+        let first = task.next_to_send().unwrap();
+        task.sent.push_back(first);
+        assert_eq!(task.next_to_send().unwrap().info[12], 3);
+        assert!(task.next_to_send().is_none());
+        task.sent.clear();
+        assert_eq!(task.next_to_send().unwrap().info[12], 2);
+    }
+}
