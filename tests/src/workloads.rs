@@ -16,6 +16,8 @@ pub struct Workload {
     pub command: &'static [&'static str],
     pub load: Load,
     pub check: Check,
+    /// Whether `cargo xtask test` moves it too; the others take long.
+    pub tested: bool,
 }
 
 /// What the clients do meanwhile.
@@ -35,6 +37,10 @@ pub enum Load {
     },
     /// Sessions that post to the guest book and read it.
     Book { port: u16, sessions: usize, requests_per_s: u32 },
+    /// SET, GET and INCR beside data that the server makes at the start.
+    Redis { port: u16, clients: usize, requests_per_s: u32, data_mib: usize },
+    /// Sessions that write into one ledger by GET of `path`; of `write_every` requests one writes, the others get the file.
+    Ledger { port: u16, sessions: usize, requests_per_s: u32, path: &'static str, write_every: u64 },
 }
 
 /// What must hold afterwards, beside what the clients saw.
@@ -47,26 +53,57 @@ pub enum Check {
     Count,
     /// Standard output holds numbered lines of digests, with none missing or twice, and grows.
     Chain,
+    /// The same, and each digest follows from the one before it and from the events in its line.
+    Links,
 }
 
 /// Every workload of the demo.
 pub const WORKLOADS: &[Workload] = &[
-    Workload { name: "idle", image: Image::Busybox, command: &["/bin/sh", "/count.sh"], load: Load::None, check: Check::Count },
-    Workload { name: "web", image: Image::Nginx, command: &[], load: web(0), check: Check::Clients },
-    Workload { name: "static", image: Image::Nginx, command: &[], load: web(20), check: Check::Clients },
+    Workload { tested: true, ..with("idle", Image::Busybox, &["/bin/sh", "/count.sh"], Load::None, Check::Count) },
+    Workload { tested: true, ..with("web", Image::Nginx, &[], web(0), Check::Clients) },
+    Workload { tested: true, ..with("static", Image::Nginx, &[], web(20), Check::Clients) },
     Workload {
-        name: "dynamic",
-        image: Image::Python,
-        command: &[],
-        load: Load::Book { port: 8080, sessions: 10, requests_per_s: 50 },
-        check: Check::Clients,
+        tested: true,
+        ..with("dynamic", Image::Python, &[], Load::Book { port: 8080, sessions: 10, requests_per_s: 50 }, Check::Clients)
     },
-    Workload { name: "prefork", image: Image::Guests, command: &["/guests", "prefork"], load: Load::None, check: Check::Chain },
-    Workload { name: "inputs", image: Image::Guests, command: &["/guests", "inputs"], load: Load::None, check: Check::Chain },
+    Workload { tested: true, ..with("prefork", Image::Guests, &["/guests", "prefork"], Load::None, Check::Chain) },
+    Workload { tested: true, ..with("inputs", Image::Guests, &["/guests", "inputs"], Load::None, Check::Chain) },
+    with("threads", Image::Guests, &["/guests", "threads"], Load::None, Check::Links),
+    with("shm", Image::Guests, &["/guests", "shm"], Load::None, Check::Links),
+    with(
+        "redis",
+        Image::Redis,
+        REDIS,
+        Load::Redis { port: 6379, clients: 50, requests_per_s: 500, data_mib: 240 },
+        Check::Clients,
+    ),
+    with("apache-event", Image::Apache, &apache("EVENT"), APACHE_LOAD, Check::Clients),
+    with("apache-prefork", Image::Apache, &apache("PREFORK"), APACHE_LOAD, Check::Clients),
+    with("python-threads", Image::Python, &["/usr/bin/python3", "/app/threads.py"], ledger(20, 50), Check::Clients),
+    with("sqlite", Image::Python, &["/usr/bin/python3", "/app/sqlite.py", "delete"], ledger(10, 50), Check::Clients),
+    with("sqlite-wal", Image::Python, &["/usr/bin/python3", "/app/sqlite.py", "wal"], ledger(10, 50), Check::Clients),
 ];
+
+/// Without snapshots; the data is made and compared by `DEBUG`.
+const REDIS: &[&str] =
+    &["/usr/bin/redis-server", "--save", "", "--appendonly", "no", "--protected-mode", "no", "--enable-debug-command", "yes"];
+/// One of ten requests runs the CGI program, the others get the file.
+const APACHE_LOAD: Load = Load::Ledger { port: 80, sessions: 100, requests_per_s: 200, path: "/cgi-bin/ledger", write_every: 10 };
+
+const fn with(name: &'static str, image: Image, command: &'static [&'static str], load: Load, check: Check) -> Workload {
+    Workload { name, image, command, load, check, tested: false }
+}
 
 const fn web(new_connections_per_s: u32) -> Load {
     Load::Web { port: 80, connections: 100, requests_per_s: Some(500), new_connections_per_s }
+}
+
+const fn ledger(sessions: usize, requests_per_s: u32) -> Load {
+    Load::Ledger { port: 8080, sessions, requests_per_s, path: "/entry", write_every: 1 }
+}
+
+const fn apache(mpm: &'static str) -> [&'static str; 7] {
+    ["/usr/sbin/apache2", "-f", "/etc/apache2/lab.conf", "-D", "FOREGROUND", "-D", mpm]
 }
 
 /// The workload of that name.

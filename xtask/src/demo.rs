@@ -18,7 +18,8 @@ use crate::{build, lab as lab_command, paths, setup};
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// idle, web, static, dynamic, prefork or inputs
+    /// idle, web, static, dynamic, prefork, inputs, threads, shm, redis, apache-event, apache-prefork, python-threads, sqlite or
+    /// sqlite-wal
     #[arg(long, short, default_value = "web")]
     workload: String,
     /// Move so many times, each from a fresh start; the last line is a summary
@@ -27,6 +28,9 @@ pub struct DemoArgs {
     /// The target's agent dies at this point of the move
     #[arg(long, value_name = "PHASE")]
     kill: Option<KillPhase>,
+    /// Do not move: only start the workload, load it and check everything
+    #[arg(long, conflicts_with = "kill")]
+    stay: bool,
     /// No limit on links and clients: more than the replica can follow
     #[arg(long)]
     unlimited: bool,
@@ -99,6 +103,7 @@ pub fn run(root: &Path, args: &DemoArgs) -> Result<ExitCode> {
         workload,
         kill: args.kill.map(Phase::from),
         unlimited: args.unlimited,
+        stay: args.stay,
         image_on_target: args.image_on_target,
         around: Duration::try_from_secs_f64(args.around).context("--around is no time")?,
         client: build::binary(root, "lab-client"),
@@ -155,6 +160,9 @@ fn show(outcome: &Outcome, run: usize, args: &DemoArgs) -> Result<()> {
         outcome.wrong_bodies,
         outcome.live_on.join(" and ")
     );
+    if !outcome.counted.is_empty() {
+        println!("   counted {}", serde_json::to_string(&outcome.counted)?);
+    }
     for line in outcome.refusal.iter().chain(&outcome.ps).chain(&outcome.warnings).chain(&outcome.failures) {
         println!("   {line}");
     }

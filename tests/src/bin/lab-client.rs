@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
-use migrate_tests::client::{self, BookOptions, Common, Event, WebOptions};
+use migrate_tests::client::{self, BookOptions, Common, Event, LedgerOptions, RedisOptions, WebOptions};
 
 /// Puts load on a workload of the lab and checks every answer.
 ///
@@ -47,6 +47,28 @@ enum Load {
         #[arg(long, default_value_t = 50)]
         requests_per_s: u32,
     },
+    /// SETs, GETs and INCRs beside a large amount of data
+    Redis {
+        #[arg(long, default_value_t = 50)]
+        clients: usize,
+        #[arg(long, default_value_t = 500)]
+        requests_per_s: u32,
+        /// Data that the server makes at the start, in megabytes
+        #[arg(long, default_value_t = 240)]
+        data_mib: usize,
+    },
+    /// Writes into a ledger, each entry of which follows from the one before
+    Ledger {
+        #[arg(long, default_value_t = 20)]
+        sessions: usize,
+        #[arg(long, default_value_t = 100)]
+        requests_per_s: u32,
+        #[arg(long, default_value = "/entry")]
+        path: String,
+        /// Of so many requests one writes; the others get a file
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+        write_every: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -62,6 +84,12 @@ fn main() -> ExitCode {
             client::run_web(&WebOptions { common, connections, requests_per_s, new_connections_per_s, limit })
         }
         Load::Book { sessions, requests_per_s } => client::run_book(&BookOptions { common, sessions, requests_per_s, limit }),
+        Load::Redis { clients, requests_per_s, data_mib } => {
+            client::run_redis(&RedisOptions { common, clients, requests_per_s, data_mib, limit })
+        }
+        Load::Ledger { sessions, requests_per_s, path, write_every } => {
+            client::run_ledger(&LedgerOptions { common, sessions, requests_per_s, path: &path, write_every, limit })
+        }
     };
     client::say(&Event::Report(report));
     ExitCode::SUCCESS

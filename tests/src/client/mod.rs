@@ -6,6 +6,8 @@
 mod book;
 mod control;
 mod http;
+mod ledger;
+mod redis;
 mod remote;
 mod tally;
 mod web;
@@ -17,6 +19,8 @@ use serde::{Deserialize, Serialize};
 pub use book::{BookOptions, run as run_book};
 pub use control::{Control, say};
 pub use http::wait_listening;
+pub use ledger::{LedgerOptions, run as run_ledger};
+pub use redis::{RedisOptions, run as run_redis};
 pub use remote::{Remote, RemoteError, arguments};
 pub use tally::Report;
 pub use web::{WebOptions, run as run_web};

@@ -50,6 +50,17 @@ pub fn arguments(command: &mut Command, load: &Load, address: &str, unlimited: b
             let rate = if unlimited { u32::MAX } else { requests_per_s };
             (port, vec!["book".to_string(), format!("--sessions={sessions}"), format!("--requests-per-s={rate}")])
         }
+        Load::Redis { port, clients, requests_per_s, data_mib } => {
+            let rate = if unlimited { u32::MAX } else { requests_per_s };
+            let words = [format!("--clients={clients}"), format!("--requests-per-s={rate}"), format!("--data-mib={data_mib}")];
+            (port, [vec!["redis".to_string()], words.to_vec()].concat())
+        }
+        Load::Ledger { port, sessions, requests_per_s, path, write_every } => {
+            let rate = if unlimited { u32::MAX } else { requests_per_s };
+            let words = [format!("--sessions={sessions}"), format!("--requests-per-s={rate}")];
+            let more = [format!("--path={path}"), format!("--write-every={write_every}")];
+            (port, [vec!["ledger".to_string()], words.to_vec(), more.to_vec()].concat())
+        }
     };
     let server: SocketAddr = format!("{address}:{port}").parse().ok()?;
     command.args(["--server", &server.to_string()]).args(words);

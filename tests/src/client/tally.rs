@@ -1,6 +1,7 @@
 //! What clients count.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -76,6 +77,12 @@ pub struct Report {
     /// Sessions that were unknown or had a wrong count at any time (guest book only).
     #[serde(default)]
     pub sessions_lost: u64,
+    /// What the client counted beside requests: acknowledged writes, entries, keys that were compared …
+    #[serde(default)]
+    pub counted: BTreeMap<String, u64>,
+    /// What must not be, by name; only what was found.
+    #[serde(default)]
+    pub violations: BTreeMap<String, u64>,
     /// The first failures in words.
     pub messages: Vec<String>,
 }
@@ -85,6 +92,19 @@ impl Report {
     pub fn clean(&self) -> bool {
         self.failed_requests + self.resets + self.refused + self.timeouts + self.wrong_bodies == 0
             && self.posts_lost + self.posts_invented + self.sessions_lost == 0
+            && self.violations.is_empty()
+    }
+
+    /// Adds a number that only this kind of client has.
+    pub fn count(&mut self, what: &str, number: u64) {
+        *self.counted.entry(what.to_string()).or_default() += number;
+    }
+
+    /// Adds to what must not be.
+    pub fn violated(&mut self, what: &str, number: u64) {
+        if number > 0 {
+            *self.violations.entry(what.to_string()).or_default() += number;
+        }
     }
 }
 
@@ -212,6 +232,16 @@ mod tests {
         let tally = Tally::default();
         tally.wrong("x".to_string());
         assert!(!tally.report().clean());
+    }
+
+    #[test]
+    fn a_violation_spoils_the_report_and_a_count_does_not() {
+        let mut report = Report::default();
+        report.count("writes", 5);
+        report.violated("writes_missing", 0);
+        assert!(report.clean());
+        report.violated("writes_missing", 1);
+        assert!(!report.clean());
     }
 
     #[test]

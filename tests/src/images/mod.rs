@@ -5,6 +5,7 @@
 mod archive;
 mod debs;
 mod error;
+mod packages;
 mod recipes;
 
 use std::{
@@ -28,16 +29,18 @@ pub enum Image {
     Guests,
     /// Debian's nginx with two workers and a 64 KB file
     Nginx,
-    /// Debian's python3 with a web application on sqlite
+    /// Debian's python3 with web applications: on sqlite, and with threads
     Python,
     /// Debian's redis-server
     Redis,
+    /// Debian's apache2 with two MPMs to choose from, a 64 KB file and a CGI program
+    Apache,
     /// make, gcc and busybox with the sources of a kernel-like build
     Build,
 }
 
 impl Image {
-    /// Those that tests and demos need; the others are for benchmarks.
+    /// Those that tests need; the others are for single demos and benchmarks.
     pub const ALL: [Self; 4] = [Self::Busybox, Self::Guests, Self::Nginx, Self::Python];
 
     /// The name to give to `docker run`.
@@ -48,6 +51,7 @@ impl Image {
             Self::Nginx => "lab/nginx",
             Self::Python => "lab/python",
             Self::Redis => "lab/redis",
+            Self::Apache => "lab/apache",
             Self::Build => "lab/build",
         }
     }

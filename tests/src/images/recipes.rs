@@ -15,6 +15,7 @@ use crate::{lab, workloads};
 use super::{
     Image, Store, debs,
     error::{Result, file},
+    packages::{APACHE_PACKAGES, BUILD_PACKAGES, NGINX_PACKAGES, PYTHON_PACKAGES, REDIS_PACKAGES},
 };
 
 /// Raised when the way of making images changes, so that cached ones are made again.
@@ -22,6 +23,14 @@ const VERSION: u32 = 1;
 
 const NGINX_CONF: &str = include_str!("../../workloads/nginx.conf");
 const APP: &str = include_str!("../../workloads/app.py");
+/// Where in the image, and what.
+const LEDGERS: [(&str, &str); 3] = [
+    ("app/ledger.py", include_str!("../../workloads/ledger.py")),
+    ("app/sqlite.py", include_str!("../../workloads/sqlite.py")),
+    ("app/threads.py", include_str!("../../workloads/threads.py")),
+];
+const APACHE_CONF: &str = include_str!("../../workloads/apache.conf");
+const LEDGER_CGI: &str = include_str!("../../workloads/ledger.cgi");
 const COUNT: &str = include_str!("../../workloads/count.sh");
 /// The build: where in the image, and what.
 const BUILD: [(&str, &str); 4] = [
@@ -38,68 +47,7 @@ const GROUP: &str = "root:x:0:\nwww-data:x:33:\n";
 const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files\n";
 const WWW_DATA: u32 = 33;
 const REDIS: &str = "/usr/bin/redis-server";
-
-/// The libraries that nginx and the modules of python3 are linked with, found once with `ldd`; a missing one fails the check at
-/// the end of the recipe.
-const NGINX_PACKAGES: &[&str] = &["libc6", "libcrypt1", "libpcre2-8-0", "libssl3", "zlib1g", "nginx", "nginx-common"];
-const PYTHON_PACKAGES: &[&str] = &[
-    "libc6",
-    "libcrypt1",
-    "libexpat1",
-    "libffi8",
-    "libbz2-1.0",
-    "liblzma5",
-    "libsqlite3-0",
-    "libssl3",
-    "libuuid1",
-    "zlib1g",
-    "libpython3.11-minimal",
-    "libpython3.11-stdlib",
-    "python3.11-minimal",
-];
-
-const REDIS_PACKAGES: &[&str] = &[
-    "libc6",
-    "libatomic1",
-    "libcap2",
-    "libgcc-s1",
-    "libgcrypt20",
-    "libgpg-error0",
-    "libjemalloc2",
-    "liblua5.1-0",
-    "liblz4-1",
-    "liblzf1",
-    "liblzma5",
-    "libssl3",
-    "libstdc++6",
-    "libsystemd0",
-    "libzstd1",
-    "lua-bitop",
-    "lua-cjson",
-    "redis-server",
-    "redis-tools",
-];
-/// gcc's passes are in three packages; its libraries are not needed, for nothing is linked with them.
-const BUILD_PACKAGES: &[&str] = &[
-    "busybox-static",
-    "libc6",
-    "binutils-x86-64-linux-gnu",
-    "cpp-12",
-    "gcc-12",
-    "libbinutils",
-    "libctf-nobfd0",
-    "libctf0",
-    "libgcc-s1",
-    "libgmp10",
-    "libisl23",
-    "libjansson4",
-    "libmpc3",
-    "libmpfr6",
-    "libstdc++6",
-    "libzstd1",
-    "make",
-    "zlib1g",
-];
+const APACHE: &str = "/usr/sbin/apache2";
 
 /// Parts of the packages that no program here reads.
 const UNNEEDED: &[&str] = &[
@@ -149,7 +97,7 @@ pub(super) fn recipe(store: &Store, image: Image) -> Result<Recipe> {
         },
         Image::Python => Recipe {
             packages: PYTHON_PACKAGES,
-            files: vec![text("app/app.py", APP)],
+            files: [("app/app.py", APP)].into_iter().chain(LEDGERS).map(|(path, content)| text(path, content)).collect(),
             finish: finish_python,
             config: config(&["/usr/bin/python3", "/app/app.py"]),
         },
@@ -159,6 +107,16 @@ pub(super) fn recipe(store: &Store, image: Image) -> Result<Recipe> {
             finish: |rootfs| inside(rootfs, REDIS, &["--version"]),
             // Without snapshots: a child that writes one would be measured at one time and not at another.
             config: config(&[REDIS, "--save", "", "--appendonly", "no", "--protected-mode", "no"]),
+        },
+        Image::Apache => Recipe {
+            packages: APACHE_PACKAGES,
+            files: vec![
+                text("etc/apache2/lab.conf", APACHE_CONF),
+                ("srv/cgi-bin/ledger", LEDGER_CGI.into(), 0o755),
+                ("srv/www/file.bin", workloads::web_file(), 0o644),
+            ],
+            finish: finish_apache,
+            config: config(&[APACHE, "-f", "/etc/apache2/lab.conf", "-D", "FOREGROUND"]),
         },
         Image::Build => Recipe {
             packages: BUILD_PACKAGES,
@@ -238,6 +196,22 @@ fn finish_python(rootfs: &Path) -> Result<()> {
     // As Debian does at installation, but without times in the files, which would differ from build to build.
     inside(rootfs, python, &["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/usr/lib/python3.11"])?;
     inside(rootfs, python, &["-c", "import asyncio, ctypes, hashlib, http.cookies, json, secrets, sqlite3, ssl, uuid, zlib"])
+}
+
+fn finish_apache(rootfs: &Path) -> Result<()> {
+    install_applets(rootfs)?;
+    folder_at(rootfs, "var/log/apache2", 0o755)?;
+    let data = folder_at(rootfs, "data", 0o755)?;
+    chown(&data, Some(WWW_DATA), Some(WWW_DATA)).map_err(file("cannot give away", data))?;
+    for mpm in ["EVENT", "PREFORK"] {
+        inside(rootfs, APACHE, &["-f", "/etc/apache2/lab.conf", "-D", mpm, "-t"])?;
+    }
+    // The check leaves its marks.
+    let log = rootfs.join("var/log/apache2/error.log");
+    if log.exists() {
+        fs::remove_file(&log).map_err(file("cannot remove", log))?;
+    }
+    Ok(())
 }
 
 fn finish_build(rootfs: &Path) -> Result<()> {

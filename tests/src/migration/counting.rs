@@ -11,6 +11,8 @@ pub enum CountError {
     Still { what: &'static str, before: u64, now: u64 },
     #[error("{what}: {line:?} is not a line of digests")]
     Format { what: &'static str, line: String },
+    #[error("{what}: line {number} says {digest} after events that lead to {wanted:016x}")]
+    Link { what: &'static str, number: u64, digest: String, wanted: u64 },
     #[error("the file ends with {file}, the output with {output}: they are too far apart")]
     Apart { file: u64, output: u64 },
 }

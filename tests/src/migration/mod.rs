@@ -3,6 +3,7 @@
 mod counting;
 mod error;
 mod kill;
+mod links;
 mod outcome;
 mod scene;
 
@@ -31,6 +32,8 @@ pub struct Plan {
     pub kill: Option<Phase>,
     /// Clients ask as fast as answers come.
     pub unlimited: bool,
+    /// No move: the workload, its load and its checks by themselves.
+    pub stay: bool,
     /// Whether the target has the image beforehand.
     pub image_on_target: bool,
     /// Load before the move and after it, at least.
@@ -61,6 +64,7 @@ fn perform(scene: &mut Scene<'_>, plan: &Plan) -> Result<Outcome> {
     thread::sleep(plan.around + Duration::from_nanos(u64::from(nanoseconds()) % 1_000_000_000));
 
     match plan.kill {
+        None if plan.stay => {}
         None => {
             let attempt = scene.migrate_move()?;
             outcome.take_move(&attempt);
@@ -82,7 +86,7 @@ fn perform(scene: &mut Scene<'_>, plan: &Plan) -> Result<Outcome> {
     let live = scene.live_copies()?;
     outcome.live_on = live.clone();
     outcome.source_alive = live.iter().any(|name| name == "h1");
-    if plan.workload.check == Check::Chain {
+    if matches!(plan.workload.check, Check::Chain | Check::Links) {
         outcome.note(scene.check_end(host));
     }
     outcome.judge(plan);

@@ -1,5 +1,7 @@
 //! What a migration looked like from outside, and whether that is as promised.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -43,6 +45,11 @@ pub struct Outcome {
     pub pages_differing: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub book: Option<Book>,
+    /// What only this load's clients count, and what they found that must not be.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub counted: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub violations: BTreeMap<String, u64>,
     /// The copy on h1 runs.
     pub source_alive: bool,
     /// Where a copy runs; exactly one is right.
@@ -120,6 +127,8 @@ impl Outcome {
             let Report { posts, posts_lost, posts_invented, sessions_lost, .. } = report;
             self.book = Some(Book { posts, posts_lost, posts_invented, sessions_lost });
         }
+        self.counted.clone_from(&report.counted);
+        self.violations.clone_from(&report.violations);
         if !report.clean() {
             self.failures.extend(report.messages);
         }
@@ -135,7 +144,8 @@ impl Outcome {
         let wanted = match plan.workload.load {
             Load::None => 0,
             Load::Web { connections, .. } => connections,
-            Load::Book { sessions, .. } => sessions,
+            Load::Book { sessions, .. } | Load::Ledger { sessions, .. } => sessions,
+            Load::Redis { clients, .. } => clients,
         };
         let mut promise = |held: bool, what: String| {
             if !held {
@@ -145,6 +155,7 @@ impl Outcome {
         let refusal = self.refusal.clone().unwrap_or_default();
         match plan.kill {
             // A load that the replica cannot follow is refused with a reason, and the source is left alone.
+            None if plan.stay => promise(self.live_on == ["h1"], format!("live copies on {:?}", self.live_on)),
             None if plan.unlimited => promise(self.moved || !refusal.is_empty(), "move neither moved nor said why".to_string()),
             None => promise(self.moved, format!("not moved: {refusal}")),
             Some(phase) if phase.before_go() => {
@@ -156,6 +167,7 @@ impl Outcome {
         promise(self.live_on.len() == 1, format!("live copies on {:?}", self.live_on));
         promise(self.failed_requests == 0, format!("{} failed requests", self.failed_requests));
         promise(self.wrong_bodies == 0, format!("{} wrong bodies", self.wrong_bodies));
+        promise(self.violations.is_empty(), format!("what was acknowledged is not so: {:?}", self.violations));
         if let Some(book) = self.book {
             promise(book.posts_lost + book.posts_invented + book.sessions_lost == 0, format!("the book is wrong: {book:?}"));
         }

@@ -4,7 +4,7 @@ use std::{fs, process::ExitStatus, time::Duration};
 
 use serde_json::Value;
 
-use super::{LIFE_LIMIT, Plan, Result, counting, error::MigrationError, eventually, outcome::Attempt};
+use super::{LIFE_LIMIT, Plan, Result, counting, error::MigrationError, eventually, links, outcome::Attempt};
 use crate::{
     client::{self, Remote},
     images::Store,
@@ -202,6 +202,7 @@ fn said(host: &Host, check: Check) -> Result<Said> {
         Check::Clients => 0,
         Check::Count => counting::count("output", &output)?,
         Check::Chain => counting::chain("output", &output)?,
+        Check::Links => links::links("output", &output)?,
     };
     Ok(Said { output, number })
 }

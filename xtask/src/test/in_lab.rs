@@ -89,7 +89,7 @@ fn guests(lab: &Lab, store: &Store, deadline: Instant, tally: &mut Tally) -> Res
 }
 
 fn migrations(root: &Path, lab: &mut Lab, store: &Store, deadline: Instant, tally: &mut Tally) {
-    let plain = WORKLOADS.iter().map(|workload| (workload, None));
+    let plain = WORKLOADS.iter().filter(|workload| workload.tested).map(|workload| (workload, None));
     let killed = workloads::find(KILLED).into_iter().flat_map(|workload| Phase::ALL.map(|phase| (workload, Some(phase))));
     for (workload, kill) in plain.chain(killed) {
         let name = match kill {
@@ -105,6 +105,7 @@ fn migrate(root: &Path, lab: &mut Lab, store: &Store, workload: &'static Workloa
         workload,
         kill,
         unlimited: false,
+        stay: false,
         // Bringing the image is part of a move; an agent that is to die while it comes needs it to come.
         image_on_target: kill.is_some_and(|phase| phase != Phase::Image),
         around: Duration::from_secs(1),

@@ -2,6 +2,7 @@
 //! print can be checked from outside: numbers without a gap or a repeat, and a last line that begins with `end`.
 
 mod inputs;
+mod locks;
 mod prefork;
 mod until;
 
@@ -11,4 +12,9 @@ const fn guest(name: &'static str, run: Run) -> Guest {
     Guest { name, family: Family::Workload, run }
 }
 
-pub const GUESTS: &[Guest] = &[guest("prefork", prefork::prefork), guest("inputs", inputs::inputs)];
+pub const GUESTS: &[Guest] = &[
+    guest("prefork", prefork::prefork),
+    guest("inputs", inputs::inputs),
+    guest("threads", locks::threads),
+    guest("shm", locks::shm),
+];

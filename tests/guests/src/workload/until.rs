@@ -3,6 +3,8 @@
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::kit::call::errno;
+use crate::kit::clock::{MS_NS, timespec};
 use crate::kit::{Result, signal};
 
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -32,5 +34,16 @@ impl Until {
     /// Whether it is time to end after so many steps.
     pub fn reached(&self, steps: u64) -> bool {
         steps >= self.steps || STOP.load(Ordering::SeqCst)
+    }
+
+    /// Waits, with the signals let in meanwhile that the caller holds back, until as many steps are made or a signal came.
+    pub fn wait(&self, steps: impl Fn() -> Result<u64>) -> Result {
+        let (open, pause) = (signal::set(&[]), timespec(50 * MS_NS));
+        while !self.reached(steps()?) {
+            if plain!(ppoll(std::ptr::null_mut(), 0, &raw const pause, &raw const open)) == -1 {
+                check_eq!(errno(), libc::EINTR, "error of ppoll");
+            }
+        }
+        Ok(())
     }
 }
