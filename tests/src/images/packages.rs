@@ -1,5 +1,5 @@
 //! The Debian packages of each image: programs, and the libraries that they and the modules they load are linked with, found once
-//! with `ldd`; a missing one fails the check at the end of the recipe.
+//! with `ldd`; a missing one fails the check at the end of the recipe. libgcc is loaded by pthread_exit.
 
 pub(super) const NGINX_PACKAGES: &[&str] = &["libc6", "libcrypt1", "libpcre2-8-0", "libssl3", "zlib1g", "nginx", "nginx-common"];
 pub(super) const PYTHON_PACKAGES: &[&str] = &[
@@ -7,6 +7,7 @@ pub(super) const PYTHON_PACKAGES: &[&str] = &[
     "libcrypt1",
     "libexpat1",
     "libffi8",
+    "libgcc-s1",
     "libbz2-1.0",
     "liblzma5",
     "libsqlite3-0",
@@ -19,8 +20,18 @@ pub(super) const PYTHON_PACKAGES: &[&str] = &[
 ];
 
 /// Those of the modules that the configuration loads.
-pub(super) const APACHE_PACKAGES: &[&str] =
-    &["busybox-static", "libc6", "libcrypt1", "libexpat1", "libpcre2-8-0", "libuuid1", "libapr1", "libaprutil1", "apache2-bin"];
+pub(super) const APACHE_PACKAGES: &[&str] = &[
+    "busybox-static",
+    "libc6",
+    "libcrypt1",
+    "libexpat1",
+    "libgcc-s1",
+    "libpcre2-8-0",
+    "libuuid1",
+    "libapr1",
+    "libaprutil1",
+    "apache2-bin",
+];
 
 pub(super) const REDIS_PACKAGES: &[&str] = &[
     "libc6",

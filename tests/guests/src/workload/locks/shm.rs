@@ -73,7 +73,11 @@ fn come_and_go(board: &'static Board) -> Result<i32> {
         let child = fork(|| {
             let mut worker = Worker::new(SHORT + 1, Scope::Processes, &board.locks, &board.ledger)?;
             worker.note(What::Born, number)?;
-            if number.is_multiple_of(7) { worker.inherit_to_come()? } else { worker.step()? }
+            if number.is_multiple_of(7) {
+                worker.inherit_to_come()?
+            } else {
+                worker.step()?
+            }
             Ok(0)
         })?;
         join(child)?;
