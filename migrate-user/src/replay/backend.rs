@@ -3,7 +3,9 @@
 //! The reference is [`super::ptrace`]. A backend moves tasks and knows nothing of the log; the engine knows the log and nothing
 //! of stops.
 
+pub use super::point::Point;
 use crate::sys::ptrace::{Pid, SIGINFO_BYTES};
+use std::time::Duration;
 
 /// The system call that a task is about to make, and that has not been executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub enum BackendError {
     Gone { pid: Pid },
     #[error("signal {signal} cannot reach task {pid}: it is blocked or ignored there")]
     Undeliverable { pid: Pid, signal: i32 },
+    #[error("the point at {ip:#x} of task {pid} was not found after {hits} hits in {} ms: {instead}", elapsed.as_millis())]
+    NoSuchPoint { pid: Pid, ip: u64, hits: u64, elapsed: Duration, instead: String },
 }
 
 /// Result of a backend's action.
@@ -75,6 +79,13 @@ pub trait Backend {
     /// Lets a task go on to its next system call, fault or end, and waits for it. Signals that nobody delivered through
     /// [`Backend::deliver`] are swallowed: in a replica they come from the log alone.
     fn run(&mut self, pid: Pid, expect: Expect) -> Result<At>;
+
+    /// Takes a task in user code on to exactly this point, at which it may stand already. No other task moves meanwhile.
+    ///
+    /// # Errors
+    /// [`BackendError::NoSuchPoint`] if it comes to a call, a fault or its end before, or not to the point within a budget; where
+    /// the task is then, is no place of the source's any more.
+    fn run_to(&mut self, pid: Pid, point: &Point) -> Result<()>;
 
     /// The call that a task stands at is over with this result, without having been executed.
     fn finish(&mut self, pid: Pid, ret: i64) -> Result<()>;

@@ -11,6 +11,7 @@ mod engine;
 mod error;
 pub mod last_pid;
 pub mod live;
+pub mod point;
 pub mod ptrace;
 pub mod replica;
 mod scratch;

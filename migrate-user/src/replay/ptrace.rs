@@ -6,6 +6,7 @@
 //! set as if nothing had been. They are read once a stop and written once before the task moves.
 
 mod enter;
+pub mod point;
 mod signal;
 mod start;
 mod tasks;

@@ -270,6 +270,40 @@ fn decode(pid: Pid, status: i32) -> io::Result<Stop> {
     })
 }
 
+/// Bit of the seventh debug register that switches the first breakpoint on, for the execution of one instruction: its other bits
+/// say so with 0.
+const BREAKPOINT_ON: usize = 1;
+/// The debug register that switches breakpoints.
+const CONTROL: usize = 7;
+
+fn set_debug_register(pid: Pid, number: usize, value: usize) -> Result<()> {
+    let at = std::mem::offset_of!(libc::user, u_debugreg) + number * size_of::<u64>();
+    request("pokeuser", libc::PTRACE_POKEUSER, pid, at, value).map(drop)
+}
+
+/// Has the CPU stop a tracee, which is stopped now, before each execution of the instruction at `addr`: a SIGTRAP whose code is
+/// TRAP_HWBKPT. Behind that stop the task passes the instruction when it is resumed. There is one such breakpoint a task.
+///
+/// # Errors
+/// `EINVAL` for an address outside user memory, `ENOSPC` if the CPU's breakpoints are taken.
+pub fn set_breakpoint(pid: Pid, addr: u64) -> Result<()> {
+    set_debug_register(pid, CONTROL, 0)?;
+    set_debug_register(pid, 0, addr as usize)?;
+    set_debug_register(pid, CONTROL, BREAKPOINT_ON)
+}
+
+/// Removes it.
+pub fn clear_breakpoint(pid: Pid) -> Result<()> {
+    set_debug_register(pid, CONTROL, 0)
+}
+
+/// Sends a signal to one task, whatever its process is.
+pub fn tkill(tid: Pid, signal: i32) -> io::Result<()> {
+    // SAFETY: numbers only.
+    let result = unsafe { libc::syscall(libc::SYS_tkill, tid, signal) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Sends a signal to one task. The tracer corrects its siginfo when it is about to be delivered.
 pub fn tgkill(tgid: Pid, tid: Pid, signal: i32) -> io::Result<()> {
     // SAFETY: numbers only.

@@ -1,7 +1,7 @@
 //! What the engine asks for: [`Backend`] by ptrace.
 
 use super::{Ptrace, RESTART_CODES, RETRIES, Stopped, Task, call_of};
-use crate::replay::backend::{At, Backend, BackendError, Expect, Forked, Interrupted, Result};
+use crate::replay::backend::{At, Backend, BackendError, Expect, Forked, Interrupted, Point, Result};
 use crate::sys::ptrace::{self, Fate, Pid, Regs, Resume, SIGINFO_BYTES, Stop};
 
 impl Backend for Ptrace {
@@ -34,6 +34,10 @@ impl Backend for Ptrace {
         };
         self.reload(pid, at)?;
         Ok(at)
+    }
+
+    fn run_to(&mut self, pid: Pid, point: &Point) -> Result<()> {
+        self.run_to_point(pid, point)
     }
 
     fn finish(&mut self, pid: Pid, ret: i64) -> Result<()> {
