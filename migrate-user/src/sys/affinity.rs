@@ -18,6 +18,24 @@ impl CpuSet {
         unsafe { libc::CPU_ISSET(cpu, &self.0) }
     }
 
+    /// One CPU alone. Above CPU_SETSIZE: none.
+    #[must_use]
+    pub fn only(cpu: usize) -> Self {
+        // SAFETY: all-zero is the empty set.
+        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        if cpu < libc::CPU_SETSIZE as usize {
+            // SAFETY: `cpu` is below CPU_SETSIZE.
+            unsafe { libc::CPU_SET(cpu, &mut set) };
+        }
+        Self(set)
+    }
+
+    /// Its CPUs, ascending.
+    #[must_use]
+    pub fn cpus(&self) -> Vec<usize> {
+        (0..libc::CPU_SETSIZE as usize).filter(|cpu| self.has(*cpu)).collect()
+    }
+
     /// The set's highest CPU alone.
     #[must_use]
     pub fn last(&self) -> Self {

@@ -1,10 +1,11 @@
-//! bpf(2) where aya does not reach: a program's statistics.
+//! bpf(2) where aya does not reach: a program's statistics, and attaching one that is shared between threads.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// include/uapi/linux/bpf.h
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_RAW_TRACEPOINT_OPEN: libc::c_int = 17;
 const BPF_ENABLE_STATS: libc::c_int = 32;
 const BPF_STATS_RUN_TIME: u32 = 0;
 
@@ -35,6 +36,29 @@ struct InfoAttr {
     fd: u32,
     len: u32,
     info: u64,
+}
+
+/// Attaches a loaded `tp_btf` program for as long as the descriptor is open.
+///
+/// # Errors
+/// As bpf(2).
+pub fn attach_tracepoint(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    /// union bpf_attr, `raw_tracepoint`: the program itself knows its tracepoint, so that no name is given.
+    #[repr(C)]
+    struct Attr {
+        name: u64,
+        program: u32,
+        zero: u32,
+    }
+    let attr = Attr { name: 0, program: program.as_raw_fd().cast_unsigned(), zero: 0 };
+    // SAFETY: `attr` is what the command expects; it returns a new descriptor.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_RAW_TRACEPOINT_OPEN, &raw const attr, size_of::<Attr>()) };
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given it to us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// What has been counted of the program behind `fd`.

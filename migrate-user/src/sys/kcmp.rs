@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 const KCMP_FILE: libc::c_int = 0;
+const KCMP_VM: libc::c_int = 1;
 const KCMP_FILES: libc::c_int = 2;
 const KCMP_EPOLL_TFD: libc::c_int = 7;
 
@@ -28,6 +29,14 @@ fn kcmp(pid_a: i32, pid_b: i32, kind: libc::c_int, a: u64, b: u64) -> io::Result
 /// `EBADF`, `ESRCH`, `EPERM`: see kcmp(2).
 pub fn same_file(pid_a: i32, fd_a: RawFd, pid_b: i32, fd_b: RawFd) -> io::Result<bool> {
     kcmp(pid_a, pid_b, KCMP_FILE, fd_a as u64, fd_b as u64)
+}
+
+/// Do two tasks share one memory?
+///
+/// # Errors
+/// `ESRCH`, `EPERM`: see kcmp(2).
+pub fn same_memory(pid_a: i32, pid_b: i32) -> io::Result<bool> {
+    kcmp(pid_a, pid_b, KCMP_VM, 0, 0)
 }
 
 /// Do two tasks share one descriptor table?
