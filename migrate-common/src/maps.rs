@@ -42,6 +42,38 @@ pub mod mode {
     pub const SERIAL: u32 = 4;
 }
 
+/// Why a program sent its task the signal that holds it: the value of the map of held tasks.
+pub mod hold {
+    /// The ring fills up: the task waits until it is drained.
+    pub const FILLING: u32 = 0;
+    /// It has just come by memory that another task can have, too: the tasks must take turns before it goes on.
+    pub const SHARED: u32 = 1;
+    /// It has held the CPU for long, and others wait: stopping and going on puts it behind them.
+    pub const ROTATE: u32 = 2;
+    /// It has changed how it, or another task, is scheduled.
+    pub const SCHEDULED: u32 = 3;
+}
+
+/// Of a container whose tasks take turns on one CPU: who runs, and who left. By slot.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Turn {
+    /// CLOCK_MONOTONIC since when the task of the container that ran last has held the CPU; a preemption by others does not count.
+    pub since_ns: u64,
+    /// That task, as the host numbers it.
+    pub task: u32,
+    /// Real-time tasks that could run on the CPU when it left, itself included if it could.
+    pub runnable: u32,
+    /// 1 while it is on the CPU.
+    pub on_cpu: u32,
+    /// 1 if it left because it waits for something.
+    pub waits: u32,
+    /// A task that left outside of a call, of which no record tells yet; 0: none.
+    pub left: u32,
+    /// Tasks whose [`Kind::Switch`](crate::record::Kind::Switch) has been told, and no [`Kind::Resume`](crate::record::Kind::Resume).
+    pub away: u32,
+}
+
 /// What has been seen and lost of a container.
 ///
 /// Each record ends in exactly one of three numbers: `seen = emitted + too_large + ring_full` once no program runs for the
@@ -115,6 +147,14 @@ pub struct Offsets {
     pub task_ptrace: u32,
     pub task_blocked: u32,
     pub task_pending: u32,
+    pub task_flags: u32,
+    pub task_cgroups: u32,
+    pub css_set_cgroup: u32,
+    pub cgroup_kn: u32,
+    pub kernfs_node_id: u32,
+    pub task_cfs_rq: u32,
+    pub cfs_rq_rq: u32,
+    pub rq_rt_running: u32,
     pub pid_level: u32,
     pub pid_numbers: u32,
     pub upid_bytes: u32,
@@ -137,6 +177,8 @@ pub struct Offsets {
     pub sb_magic: u32,
     pub socket_sk: u32,
     pub sock_family: u32,
+    pub regs_ax: u32,
+    pub regs_sp: u32,
     pub regs_orig_ax: u32,
     pub regs_ip: u32,
     pub regs_di: u32,

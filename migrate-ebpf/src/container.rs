@@ -5,6 +5,7 @@ use migrate_common::maps::{Container, mode, phase};
 use migrate_common::record::Kind;
 use migrate_common::syscalls::Group;
 
+use crate::kernel::{Kptr, load, offset};
 use crate::maps::CONTAINERS;
 use crate::tally;
 
@@ -38,6 +39,24 @@ pub fn wants(container: &Container, kind: Kind, group: Group) -> Option<u32> {
 #[inline(always)]
 pub fn captures(container: &Container) -> bool {
     container.mode & mode::CAPTURE != 0
+}
+
+/// The container of any task, if its tasks take turns: asked at every switch of the machine while there is one.
+#[inline(always)]
+pub fn serial(task: Kptr) -> Option<Container> {
+    let set: Kptr = load(task, offset!(task_cgroups));
+    let cgroup: Kptr = load(set, offset!(css_set_cgroup));
+    let node: Kptr = load(cgroup, offset!(cgroup_kn));
+    let container = CONTAINERS.get_ptr_mut(load::<u64>(node, offset!(kernfs_node_id)))?;
+    // SAFETY: as in `recording`.
+    let container = unsafe { container.read() };
+    (takes_turns(&container) && container.phase == phase::RECORDING).then_some(container)
+}
+
+/// Whether its tasks take turns on one CPU.
+#[inline(always)]
+pub fn takes_turns(container: &Container) -> bool {
+    container.mode & mode::SERIAL != 0
 }
 
 /// Whether tasks may be held that fill the ring.

@@ -81,6 +81,12 @@ impl Numbered {
     #[inline(always)]
     pub fn header(&self, event: &Event, len: usize) -> Header {
         let task = task::current();
+        self.header_of(event, len, task::tid(task).nr, load(task, offset!(task_pid)))
+    }
+
+    /// The same of another task than the current one.
+    #[inline(always)]
+    pub fn header_of(&self, event: &Event, len: usize, tid: u32, host_tid: u32) -> Header {
         let [a, b, c, d, e, f, ..] = event.args;
         Header {
             len: len as u32,
@@ -88,11 +94,11 @@ impl Numbered {
             class: event.class,
             flags: event.flags,
             slot: self.slot,
-            tid: task::tid(task).nr,
+            tid,
             seq: self.seq,
             time_ns: if event.exact_time != 0 { clock::exact_ns() } else { clock::tick_ns() },
             nr: event.nr,
-            host_tid: load(task, offset!(task_pid)),
+            host_tid,
             ret: event.ret,
             args: [a, b, c, d, e, f],
         }

@@ -15,6 +15,8 @@ const S_IFDIR: u16 = 0o040_000;
 const S_IFREG: u16 = 0o100_000;
 /// include/uapi/asm-generic/fcntl.h
 const O_APPEND: u32 = 0o2000;
+const O_ACCMODE: u32 = 0o3;
+const O_RDONLY: u32 = 0;
 /// include/uapi/linux/magic.h
 const ANON_INODE_FS_MAGIC: u64 = 0x0904_1934;
 const PID_FS_MAGIC: u64 = 0x5049_4446;
@@ -50,6 +52,12 @@ pub fn class(fd: i32) -> (Class, u16) {
 #[inline(always)]
 pub fn offset(fd: i32) -> u64 {
     file(fd).map_or(0, |file| read(file, offset!(file_pos)))
+}
+
+/// Whether the current task's file `fd` is open for writing.
+#[inline(always)]
+pub fn is_writable(fd: i32) -> bool {
+    file(fd).is_some_and(|file| read::<u32>(file, offset!(file_flags)) & O_ACCMODE != O_RDONLY)
 }
 
 /// The current task's open file `fd`.

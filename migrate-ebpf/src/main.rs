@@ -20,10 +20,12 @@ mod restart;
 mod sched_process_exec;
 mod sched_process_exit;
 mod sched_process_fork;
+mod sched_switch;
 mod signal_deliver;
 mod sys_exit;
 mod tally;
 mod task;
+mod turns;
 
 /// Never reached: every index in these programs is masked or compared first, which the verifier checks.
 #[panic_handler]

@@ -2,13 +2,14 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, Restart, Tallies};
+use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, Restart, Tallies, Turn};
 use migrate_common::syscalls::KRow;
 
 use crate::clock::Tick;
 use crate::emit::Entry;
 use crate::payload::Work;
 use crate::sys_exit::Call;
+use crate::turns::{Left, NotImplemented};
 
 /// This CPU's value of a per-CPU map.
 #[inline(always)]
@@ -53,9 +54,29 @@ pub static CHOICES: HashMap<u64, KRow> = HashMap::with_max_entries(4096, 0);
 #[map]
 pub static RESTARTS: HashMap<u32, Restart> = HashMap::with_max_entries(65536, 0);
 
-/// Host tids of tasks that were sent the signal that holds them, and of which the agent has not heard yet.
+/// Host tids of tasks that were sent the signal that holds them, and of which the agent has not heard yet, and why: `hold`.
 #[map]
 pub static HOLDS: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
+
+/// By slot: whose turn it is.
+#[map]
+pub static TURNS: Array<Turn> = Array::with_max_entries(MAX_CONTAINERS, 0);
+
+/// By slot: how `Turn::left` left.
+#[map]
+pub static LEFT: Array<Left> = Array::with_max_entries(MAX_CONTAINERS, 0);
+
+/// Host tids of tasks that a record tells to have left, and that have not run since; their slot.
+#[map]
+pub static AWAY: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
+
+/// Host tids of tasks in a new image that have not returned from the call that led there.
+#[map]
+pub static EXECS: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
+
+/// The last call of a container in turns that this CPU saw return ENOSYS; index 0.
+#[map]
+pub static NOT_IMPLEMENTED: PerCpuArray<NotImplemented> = PerCpuArray::with_max_entries(1, 0);
 
 /// Where an entry is put together; index 0. Programs do not nest on a CPU: the kernel counts a second run as a miss.
 #[map]

@@ -8,6 +8,7 @@ use migrate_common::syscalls::Group;
 
 use crate::emit::{self, Event};
 use crate::kernel::{Kptr, load, offset};
+use crate::maps::EXECS;
 use crate::{container, task};
 
 /// include/uapi/linux/personality.h
@@ -44,6 +45,8 @@ fn started() -> Option<Container> {
 #[inline(always)]
 fn record(slot: u32, task: Kptr, old_pid: u32) {
     let Some(numbered) = emit::number(slot) else { return };
+    // Until its call returns its registers are the new image's already.
+    let _ = EXECS.insert(load::<u32>(task, offset!(task_pid)), slot, 0);
     let personality: u32 = load(task, offset!(task_personality));
     let follower = load::<u32>(task, offset!(task_pid)) != old_pid;
     let args = [u64::from(personality & ADDR_NO_RANDOMIZE != 0), u64::from(follower), 0, 0, 0, 0];

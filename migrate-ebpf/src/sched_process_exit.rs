@@ -8,16 +8,17 @@ use migrate_common::syscalls::Group;
 use crate::container;
 use crate::emit::{self, Event};
 use crate::kernel::{Kptr, load, offset};
-use crate::maps::{HOLDS, RESTARTS};
+use crate::maps::{EXECS, HOLDS, RESTARTS};
 
 #[btf_tracepoint(function = "sched_process_exit")]
 fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     if let Some(container) = container::recording() {
         let task: Kptr = ctx.arg::<*const u8>(0);
         let tid: u32 = load(task, offset!(task_pid));
-        // Most tasks have neither; that is no error.
+        // Most tasks have none; that is no error.
         let _ = RESTARTS.remove(tid);
         let _ = HOLDS.remove(tid);
+        let _ = EXECS.remove(tid);
         if let Some(slot) = container::wants(&container, Kind::Exit, Group::Process) {
             record(slot, task);
         }

@@ -14,7 +14,7 @@ use crate::emit::{self, Event};
 use crate::kernel::{Kptr, forget, load, offset};
 use crate::maps::{self, CALL, CHOICES, ROWS};
 use crate::payload::{self, Outputs, shape};
-use crate::{container, file, hold, restart, tally, task};
+use crate::{container, file, hold, restart, tally, task, turns};
 
 /// arch/x86/entry/syscalls/syscall_64.tbl
 const RT_SIGRETURN: i32 = 15;
@@ -46,6 +46,7 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
         if container::holds(&container) && emit::has_woken() {
             hold::if_filling();
         }
+        turns::after_call(&container);
         #[cfg(feature = "log")]
         tell_broken(&ctx, container.slot);
     }
@@ -90,6 +91,7 @@ fn record(container: &Container, regs: Kptr, ret: i64) {
     if let Some(row) = row {
         event.exact_time = u64::from(row.flags & krow_flags::EXACT_TIME);
         describe(event, row);
+        event.flags |= turns::shared(event);
     }
     let socket = is_socket(forget(&event.class));
     let group = if group == Group::Read as u8 && socket { Group::Receive as u8 } else { group };

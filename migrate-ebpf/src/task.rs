@@ -18,6 +18,13 @@ pub fn registers() -> Kptr {
     (unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) }) as Kptr
 }
 
+/// A task's registers as it entered the kernel.
+#[inline(always)]
+pub fn registers_of(task: Kptr) -> Kptr {
+    // SAFETY: callers pass a task that the verifier knows to be one.
+    (unsafe { bpf_task_pt_regs(task.cast_mut().cast()) }) as Kptr
+}
+
 /// A task's number in its own pid namespace, and how deep that is: 0 is the host's.
 #[derive(Clone, Copy)]
 pub struct Tid {

@@ -67,6 +67,9 @@ fn container() -> ContainerInfo {
         log_bytes: 6,
         encoded_bytes: 6,
         spool_bytes: 7,
+        serial: false,
+        cpu: None,
+        rotations: 0,
     }
 }
 

@@ -108,7 +108,7 @@ fn assemble(inputs: &mpsc::Receiver<Input>) -> (Vec<Record>, Vec<String>) {
             }
             Input::Gate(GateEvent::TaskEnded { host_tid }) => drop(gone.insert(host_tid)),
             Input::Gate(GateEvent::NotMigratable { why, .. }) => objections.push(why),
-            Input::Gate(GateEvent::Ended) => {}
+            Input::Gate(GateEvent::Serial { .. } | GateEvent::Ended) => {}
         }
         while let Some(host_tid) = assembler.waits_for_image()
             && gone.remove(&host_tid)

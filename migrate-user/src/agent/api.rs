@@ -122,6 +122,9 @@ pub struct RecordRequest {
     /// Kills the program then, and fails.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
+    /// `auto`, `always` or `never`; the agent's own way unless given.
+    #[serde(default)]
+    pub serialise: Option<String>,
 }
 
 /// Arguments of [`Request::Replay`].

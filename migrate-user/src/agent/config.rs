@@ -1,5 +1,6 @@
 //! What an agent is told when it starts.
 
+use crate::probe::serial::Policy;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -24,4 +25,8 @@ pub struct AgentConfig {
     pub keep_recording: bool,
     /// Bytes of the ring between kernel and agent; a power of two.
     pub ring_bytes: u32,
+    /// When containers are serialised that do not say so themselves.
+    pub serialise: Policy,
+    /// CPUs for serialised containers; empty: all.
+    pub serial_cpus: Vec<usize>,
 }

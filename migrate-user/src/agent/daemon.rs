@@ -10,12 +10,13 @@ use super::recording::Recording;
 use super::restart;
 use crate::container::docker::Docker;
 use crate::probe::mute::{Mute, MuteMode};
+use crate::probe::serial::Policy;
 use crate::replay::replica::Replica;
 use crate::round::LogMeta;
 use crate::sys::ptrace::Pid;
 use crate::wire::durable::Store;
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -58,6 +59,8 @@ pub struct Daemon {
     metas: Mutex<HashMap<String, LogMeta>>,
     /// Containers of programs that the agent runs itself: they stay known when they have ended, until it has looked at them.
     programs: Mutex<HashSet<String>>,
+    /// When a container that is about to be created is to be serialised, if it says so.
+    policies: Mutex<HashMap<String, Policy>>,
     /// Containers whose move is under way, by id.
     moving: Mutex<HashMap<String, String>>,
 }
@@ -94,6 +97,7 @@ impl Daemon {
             expected: Mutex::default(),
             metas: Mutex::default(),
             programs: Mutex::default(),
+            policies: Mutex::default(),
             moving: Mutex::default(),
         }
     }
@@ -174,12 +178,18 @@ impl Daemon {
     }
 
     /// What a container that the runtime is about to create is to be.
-    pub(super) fn prepare(&self, id: &str) -> Result<Role, ApiError> {
+    pub(super) async fn prepare(&self, id: &str, bundle: &Path) -> Result<Role, ApiError> {
         if let Some(expected) = lock(&self.expected).get(id) {
             return Ok(expected.role);
         }
         let (durables, _) = self.store.load().map_err(failed)?;
-        restart::objection(&durables, id).map_or(Ok(Role::Record), Err)
+        if let Some(objection) = restart::objection(&durables, id) {
+            return Err(objection);
+        }
+        if let Some(policy) = self.wanted_policy(id, bundle).await? {
+            lock(&self.policies).insert(id.to_owned(), policy);
+        }
+        Ok(Role::Record)
     }
 
     /// A container is set up and waits for its start.
@@ -209,11 +219,30 @@ impl Daemon {
         let path = folder.join(format!("{id}.log"));
         let (probes, id) = (Arc::clone(&self.probes), id.to_owned());
         let (limit, keep) = (self.config.spool_limit_bytes, self.config.keep_recording);
-        let recording = tokio::task::spawn_blocking(move || Recording::start(&id, pid, &probes, &path, &meta, limit, keep));
+        let policy = lock(&self.policies).remove(&id).unwrap_or(self.config.serialise);
+        let recording =
+            tokio::task::spawn_blocking(move || Recording::start(&id, pid, &probes, &path, &meta, limit, keep, policy));
         let recording = recording.await.map_err(failed)?.map_err(failed)?;
         tracing::info!(id = recording.id, pid, "a container is recorded");
         self.set_entry(&recording.id.clone(), Entry::Recorded(Arc::new(recording)));
         Ok(())
+    }
+
+    /// What a container's annotation or label says about serialising it, the annotation first.
+    async fn wanted_policy(&self, id: &str, bundle: &Path) -> Result<Option<Policy>, ApiError> {
+        const NAME: &str = "migrate.serialise";
+        let config = std::fs::read(bundle.join("config.json")).unwrap_or_default();
+        // Of a file that is no JSON runc tells more than we could.
+        let config: serde_json::Value = serde_json::from_slice(&config).unwrap_or_default();
+        let mut word = config["annotations"][NAME].as_str().map(str::to_owned);
+        if word.is_none() {
+            // Docker waits for the answer, so it cannot be asked what locks the container.
+            let listed = self.docker.list().await.unwrap_or_default();
+            word = listed.into_iter().find(|container| container.id == id).and_then(|mut found| found.labels.remove(NAME));
+        }
+        let Some(word) = word else { return Ok(None) };
+        let policy = word.parse().map_err(|error| ApiError::new(Code::Usage, format!("{NAME}: {error}")))?;
+        Ok(Some(policy))
     }
 
     /// The epoch is the container's first instruction: its files are those of that moment.

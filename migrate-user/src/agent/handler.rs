@@ -1,11 +1,9 @@
 //! Requests of the unix socket.
 
-use super::api::{
-    AgentStatus, ApiError, Code, ContainerInfo, ContainerState, Handler, Owner, Progress, Request, Response,
-};
+use super::api::{AgentStatus, ApiError, Code, ContainerInfo, ContainerState, Handler, Owner, Progress, Request, Response};
 use super::daemon::{Daemon, Entry};
-use super::errors::micros;
 use super::doctor::{HostChecks, host_checks};
+use super::errors::micros;
 use crate::wire::durable::{Side, SourceState, TargetState};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -18,7 +16,7 @@ impl Handler for Front {
     async fn handle(&self, request: Request, progress: mpsc::Sender<Progress>) -> Result<Response, ApiError> {
         let daemon = &self.0;
         match request {
-            Request::Prepare { id, .. } => daemon.prepare(&id).map(Response::Role),
+            Request::Prepare { id, bundle } => daemon.prepare(&id, &bundle).await.map(Response::Role),
             Request::Created { id, pid, reasons } => daemon.created(&id, pid, reasons).await.map(|()| Response::Ok {}),
             Request::Mute { id, pid } => daemon.mute(&id, pid).map(|()| Response::Ok {}),
             Request::Exec { id } => {
@@ -59,7 +57,9 @@ impl Handler for Front {
                 Ok(Response::Checks { checks })
             }
             Request::Status {} => Ok(Response::Status(status(daemon))),
-            Request::Resolve { container, keep } => super::source::resolve(daemon, &container, keep).await.map(|()| Response::Ok {}),
+            Request::Resolve { container, keep } => {
+                super::source::resolve(daemon, &container, keep).await.map(|()| Response::Ok {})
+            }
             Request::Shutdown {} => {
                 // The answer first, then the end.
                 tokio::spawn(async {
@@ -98,11 +98,18 @@ async fn containers(daemon: &Daemon) -> Vec<ContainerInfo> {
             log_bytes: 0,
             encoded_bytes: 0,
             spool_bytes: 0,
+            serial: false,
+            cpu: None,
+            rotations: 0,
         };
         match entry {
             Entry::Recorded(recording) => {
                 let state = recording.state();
                 info.pid = recording.init;
+                info.cpu = recording.cpu();
+                info.serial = info.cpu.is_some();
+                let rotations = recording.rotations();
+                info.rotations = rotations.at_calls + rotations.in_user_code;
                 info.state = match (state.ended, state.reasons.is_empty()) {
                     (true, _) => ContainerState::Exited,
                     (false, true) => ContainerState::Recording,
@@ -165,6 +172,9 @@ async fn containers(daemon: &Daemon) -> Vec<ContainerInfo> {
             log_bytes: 0,
             encoded_bytes: 0,
             spool_bytes: 0,
+            serial: false,
+            cpu: None,
+            rotations: 0,
         });
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -177,6 +187,7 @@ fn status(daemon: &Daemon) -> AgentStatus {
         .iter()
         .map(|(_, entry)| if let Entry::Recorded(recording) = entry { recording.state().totals.stored_bytes } else { 0 })
         .sum();
+    let rotations = daemon.probes.turns.all_rotations();
     AgentStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -187,6 +198,9 @@ fn status(daemon: &Daemon) -> AgentStatus {
         spool_bytes,
         spool_limit_bytes: daemon.config.spool_limit_bytes,
         lost_records: daemon.probes.recorder.missed_runs().unwrap_or(0),
+        serial_containers: daemon.probes.turns.containers(),
+        rotations_at_calls: rotations.at_calls,
+        rotations_in_user_code: rotations.in_user_code,
     }
 }
 

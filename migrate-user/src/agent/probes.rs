@@ -2,6 +2,7 @@
 
 use super::holds::{Held as HeldTime, Holds};
 use super::lease::Ledger;
+use crate::probe::serial::Host;
 use crate::probe::{Options, ProbeError, Recorder};
 use crate::ring::{Drain, DrainOptions, Fill, RingError};
 use crate::sys::cgroup::{Cgroup, Freezer};
@@ -28,6 +29,8 @@ type Held = Arc<Mutex<HashMap<u32, Freezer>>>;
 pub struct Probes {
     pub recorder: Arc<Recorder>,
     pub drain: Drain,
+    /// The containers whose tasks take turns.
+    pub turns: Arc<Host>,
     /// Who is frozen while the ring is too full.
     holdable: Held,
     pub(super) ledger: Ledger,
@@ -35,11 +38,11 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Loads and attaches the programs and starts to drain their ring.
+    /// Loads and attaches the programs and starts to drain their ring. `serial_cpus`: as [`Host::new`] says.
     ///
     /// # Errors
     /// Without root, BTF or the eBPF object.
-    pub fn load(ring_bytes: u32) -> Result<Self, ProbesError> {
+    pub fn load(ring_bytes: u32, serial_cpus: Vec<usize>) -> Result<Self, ProbesError> {
         let recorder = Arc::new(Recorder::load(Options { ring_bytes, hold: true, ..Options::default() })?);
         let ring = recorder.take_ring().ok_or(ProbesError::NoRing)?;
         let holdable = Held::default();
@@ -51,7 +54,8 @@ impl Probes {
             Box::new(move |fill| hold(&holding, &account, fill)),
             DrainOptions::default(),
         )?;
-        Ok(Self { recorder, drain, holdable, ledger: Ledger::default(), holds })
+        let turns = Arc::new(Host::new(Arc::clone(&recorder), serial_cpus));
+        Ok(Self { recorder, drain, turns, holdable, ledger: Ledger::default(), holds })
     }
 
     /// A container that may be held while the ring is too full.

@@ -16,6 +16,7 @@ use super::lease::Lease;
 use super::probes::{Probes, ProbesError};
 use crate::golive::signals::PendingSignals;
 use crate::probe::gate::{Gate, GateError, GateHandle};
+use crate::probe::serial::{Policy, Rotations, Serial};
 use crate::ring::RingError;
 use crate::round::spool::Totals;
 use crate::round::{Ending, LogError, LogMeta, Spool, SpoolReader};
@@ -105,6 +106,7 @@ pub struct Recording {
     lease: Arc<Lease>,
     path: PathBuf,
     gate: Option<GateHandle>,
+    serial: Arc<Serial>,
     inputs: mpsc::Sender<Input>,
     shared: Arc<Shared>,
 }
@@ -113,6 +115,7 @@ impl Recording {
     /// Begins to record the container whose runtime has just set up `init`. When this returns, the container may start.
     ///
     /// `path`: the log; `limit_bytes`: how large it may become. `keep`: go on when the container cannot be moved any more.
+    /// `policy`: when it is serialised.
     pub fn start(
         id: &str,
         init: Pid,
@@ -121,6 +124,7 @@ impl Recording {
         meta: &LogMeta,
         limit_bytes: u64,
         keep: bool,
+        policy: Policy,
     ) -> Result<Self, RecordingError> {
         let cgroup = Cgroup::of(init)?;
         let spool = Spool::create(path, meta, limit_bytes)?;
@@ -128,6 +132,7 @@ impl Recording {
         let shared = Arc::new(Shared::default());
         let lease = Arc::new(Lease::begin(probes, &cgroup, cgroup.id()?)?);
         let slot = lease.slot();
+        let serial = Arc::new(Serial::new(policy, slot, init, cgroup.clone(), Arc::clone(&probes.turns)));
         let mut recording = Self {
             id: id.to_owned(),
             init,
@@ -137,12 +142,13 @@ impl Recording {
             lease: Arc::clone(&lease),
             path: path.to_owned(),
             gate: None,
+            serial: Arc::clone(&serial),
             inputs: inputs.clone(),
             shared: Arc::clone(&shared),
         };
         let to_log = inputs.clone();
         probes.drain.add_sink(slot, Box::new(move |batch| drop(to_log.send(Input::Batch(batch)))))?;
-        let log = LogThread::new(spool, lease, &shared, keep);
+        let log = LogThread::new(spool, lease, Arc::clone(&serial), &shared, keep);
         let name = |what: &str| format!("{what}-{}", id.get(..8).unwrap_or(id));
         std::thread::Builder::new().name(name("log")).spawn(move || log.run(&queue)).map_err(RecordingError::Thread)?;
         let (ready, seized) = mpsc::channel();
@@ -152,7 +158,7 @@ impl Recording {
             .spawn(move || match Gate::seize(init, move |event| drop(inputs.send(Input::Gate(event)))) {
                 Ok((gate, handle)) => {
                     if ready.send(Ok(handle)).is_ok()
-                        && let Err(error) = gate.holding(recorder).run()
+                        && let Err(error) = gate.holding(recorder).taking_turns(serial).run()
                     {
                         tracing::error!(%error, "the gate of a container failed");
                     }
@@ -168,6 +174,18 @@ impl Recording {
     #[must_use]
     pub fn state(&self) -> State {
         self.shared.with(|state| state.clone())
+    }
+
+    /// The CPU that all its tasks run on, if they take turns.
+    #[must_use]
+    pub fn cpu(&self) -> Option<usize> {
+        self.serial.cpu()
+    }
+
+    /// How often a task of its was put behind the others.
+    #[must_use]
+    pub fn rotations(&self) -> Rotations {
+        self.serial.rotations()
     }
 
     /// Whether its calls are still logged.
@@ -228,6 +246,7 @@ impl Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
+        self.serial.end();
         self.lease.end();
         if let Err(error) = std::fs::remove_file(&self.path)
             && error.kind() != std::io::ErrorKind::NotFound

@@ -3,6 +3,7 @@
 use super::{CliError, Global};
 use crate::agent::api::Code;
 use crate::agent::{self, AgentConfig};
+use crate::probe::serial::Policy;
 use clap::Args;
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
@@ -48,6 +49,13 @@ pub(super) struct Agent {
     /// Size of the ring between kernel and agent in mebibytes; a power of two.
     #[arg(long, default_value_t = 64, value_name = "MIB", value_parser = ring_size)]
     ring_mib: u32,
+    /// When the tasks of a container are made to take turns on one CPU, without which it cannot be moved once they share memory:
+    /// `auto`, when they first do; `always`, from the start; `never`. A container says otherwise by the label migrate.serialise.
+    #[arg(long, env = "MIGRATE_SERIALISE", default_value = "auto", value_name = "WHEN")]
+    serialise: Policy,
+    /// CPUs that such containers may have, as 2,3; all unless given.
+    #[arg(long, env = "MIGRATE_SERIAL_CPUS", value_name = "LIST", value_delimiter = ',')]
+    serial_cpus: Vec<usize>,
 }
 
 fn ring_size(text: &str) -> Result<u32, String> {
@@ -79,6 +87,8 @@ impl Agent {
             spool_limit_bytes: self.spool_limit_mib << 20,
             keep_recording: self.keep_recording,
             ring_bytes: self.ring_mib << 20,
+            serialise: self.serialise,
+            serial_cpus: self.serial_cpus,
         }
     }
 }

@@ -48,6 +48,7 @@ impl Ps {
             ("RECORDS", Right),
             ("LOG", Right),
             ("ON DISK", Right),
+            ("CPU", Right),
             ("MIGRATABLE", Left),
         ];
         let rows: Vec<_> = containers
@@ -63,6 +64,7 @@ impl Ps {
                     count(container.records),
                     bytes(container.log_bytes),
                     bytes(container.spool_bytes),
+                    container.cpu.map_or_else(|| "all".to_owned(), |cpu| cpu.to_string()),
                     migratable(container),
                 ]
             })
@@ -112,6 +114,9 @@ mod tests {
             log_bytes: 40_000,
             encoded_bytes: 9000,
             spool_bytes: 3000,
+            serial: false,
+            cpu: None,
+            rotations: 0,
         };
         let text = Ps { no_trunc: false }.text(&[container]);
         let line = text.lines().nth(1).unwrap();

@@ -3,6 +3,7 @@
 use super::text::{bytes, count, micros, print_json};
 use super::{CliError, Global, client};
 use crate::agent::api::{Code, RecordRequest, Request, Response};
+use crate::probe::serial::{Policy, PolicyError};
 use clap::Args;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -30,6 +31,9 @@ pub(super) struct Record {
     /// Seconds after which the program is killed and nothing is written.
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
+    /// When its tasks are made to take turns on one CPU: auto, always or never.
+    #[arg(long, value_name = "WHEN", value_parser = policy)]
+    serialise: Option<String>,
     /// An image that this host has.
     image: String,
     /// What to run in it; the image's own command if left out.
@@ -44,6 +48,10 @@ fn variable(text: &str) -> Result<String, String> {
     }
 }
 
+fn policy(text: &str) -> Result<String, PolicyError> {
+    text.parse::<Policy>().map(|_| text.to_owned())
+}
+
 impl Record {
     pub(super) fn run(self, global: &Global) -> Result<ExitCode, CliError> {
         let out = std::path::absolute(&self.out);
@@ -54,6 +62,7 @@ impl Record {
             out,
             env: self.env,
             timeout_ms: self.timeout.map(|seconds| seconds.saturating_mul(1000)),
+            serialise: self.serialise,
         };
         let report = match client::ask(global, &Request::Record(request))? {
             Response::Record(report) => report,

@@ -26,7 +26,7 @@ impl Status {
         match client::ask(global, &request)? {
             Response::Status(status) if global.json => print_json(&status)?,
             Response::Status(status) => print(&format!(
-                "agent {} (pid {}), up {}\nlistens     {}\ncontainers  {}\nlogs        {}, each at most {}, in {}\nlost        {} records\n",
+                "agent {} (pid {}), up {}\nlistens     {}\ncontainers  {}\nlogs        {}, each at most {}, in {}\nlost        {} records\nserialised  {} containers, {} rotations at calls, {} in user code\n",
                 status.version,
                 status.pid,
                 micros(status.uptime_us),
@@ -36,6 +36,9 @@ impl Status {
                 bytes(status.spool_limit_bytes),
                 status.state_dir.display(),
                 count(status.lost_records),
+                count(status.serial_containers),
+                count(status.rotations_at_calls),
+                count(status.rotations_in_user_code),
             ))?,
             Response::Ok {} => {}
             other => return Err(client::unexpected(&other)),

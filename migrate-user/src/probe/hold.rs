@@ -37,10 +37,13 @@ pub(super) const fn hold_bytes(ring_bytes: u32) -> u64 {
 }
 
 impl Recorder {
-    /// Whether the SIGURG that `host_tid` stopped with is a program's, which it is once.
+    /// Why a program sent the SIGURG that `host_tid` stopped with, which it tells once: [`hold`](migrate_common::maps::hold). `None`:
+    /// it was no program.
     #[must_use]
-    pub fn takes_hold(&self, host_tid: u32) -> bool {
-        self.hold_map().lock().unwrap_or_else(PoisonError::into_inner).remove(&host_tid).is_ok()
+    pub fn takes_hold(&self, host_tid: u32) -> Option<u32> {
+        let mut map = self.hold_map().lock().unwrap_or_else(PoisonError::into_inner);
+        let why = map.get(&host_tid, 0).ok()?;
+        map.remove(&host_tid).ok().map(|()| why)
     }
 
     /// Whether tasks that are held may go on.

@@ -12,6 +12,8 @@ pub mod mute;
 mod object;
 mod offsets;
 mod recorder;
+pub mod serial;
+mod turns;
 mod watch;
 
 use std::io;

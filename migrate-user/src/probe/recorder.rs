@@ -14,14 +14,17 @@ use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, Restart, Tallies
 use migrate_common::syscalls::{GroupSet, KRow, TABLE, choice_key};
 
 use super::hold::{Held, hold_bytes};
+use super::turns::Turns;
 use super::watch::recorded_slots;
 use super::{ProbeError, kernel_offsets, object};
 use crate::sys::bpf_ring::{RingLevel, RingReader};
 use crate::sys::membarrier;
 
 /// Programs, named after the hook of each.
-pub(super) const PROGRAMS: [&str; 5] =
-    ["sched_process_fork", "sched_process_exec", "sched_process_exit", "signal_deliver", "sys_exit"];
+pub(super) const PROGRAMS: [&str; 6] =
+    ["sched_process_fork", "sched_process_exec", "sched_process_exit", "signal_deliver", "sys_exit", SWITCHES];
+/// The one that is attached only while the tasks of some container take turns.
+pub(super) const SWITCHES: &str = "sched_switch";
 /// The CPUs together wake the reader, and look whether tasks are to be held, at the latest after they have put in this part of the
 /// ring: well below what is free when tasks are held. Each does after [`MAX_WAKE_BYTES`].
 const WAKE_PART: u64 = 8;
@@ -61,6 +64,7 @@ pub struct Recorder {
     hold_map: Mutex<HashMap<MapData, u32, u32>>,
     level: RingLevel,
     held: Held,
+    turns: Mutex<Turns>,
 }
 
 struct State {
@@ -121,6 +125,7 @@ impl Recorder {
         let ring = RingReader::new(ring.fd().as_fd(), ring_bytes as usize).map_err(ProbeError::io("mapping the ring"))?;
         let holds = take(&mut programs, "HOLDS")?;
         let hold_map = HashMap::try_from(Map::HashMap(holds)).map_err(map_error("HOLDS"))?;
+        let turns = Turns::new(take(&mut programs, "TURNS")?, take(&mut programs, "AWAY")?)?;
         let containers = take(&mut programs, "CONTAINERS")?;
         let numbers = Numbers {
             sequence: Array::try_from(Map::Array(take(&mut programs, "SEQUENCE")?)).map_err(map_error("SEQUENCE"))?,
@@ -133,7 +138,7 @@ impl Recorder {
             next: 0,
             ring: Some(ring),
         };
-        for name in PROGRAMS {
+        for name in PROGRAMS.into_iter().filter(|name| *name != SWITCHES) {
             program(&mut programs, name)?.attach().map_err(program_error(name))?;
         }
         Ok(Self {
@@ -144,6 +149,7 @@ impl Recorder {
             hold_map: Mutex::new(hold_map),
             level,
             held: Held::default(),
+            turns: Mutex::new(turns),
         })
     }
 
@@ -241,6 +247,26 @@ impl Recorder {
 
     pub(super) const fn held(&self) -> &Held {
         &self.held
+    }
+
+    pub(super) const fn turns(&self) -> &Mutex<Turns> {
+        &self.turns
+    }
+
+    /// Changes what the programs know of a slot's cgroups.
+    pub(super) fn change(&self, slot: u32, change: impl Fn(&mut Container)) -> Result<(), ProbeError> {
+        let mut state = self.state();
+        let cgroups = state.slots.get(&slot).cloned().ok_or(ProbeError::NoSuchSlot(slot))?;
+        for cgroup in cgroups {
+            let bytes = state.containers.get(&cgroup, 0).map_err(map_error("CONTAINERS"))?;
+            let mut container: Container = bytemuck::cast(bytes);
+            change(&mut container);
+            state
+                .containers
+                .insert(cgroup, bytemuck::cast::<_, ContainerBytes>(container), 0)
+                .map_err(map_error("CONTAINERS"))?;
+        }
+        Ok(())
     }
 
     pub(super) const fn options(&self) -> &Options {

@@ -157,6 +157,14 @@ pub struct ContainerInfo {
     pub encoded_bytes: u64,
     /// Of its log on disk.
     pub spool_bytes: u64,
+    /// Its tasks take turns on one CPU, and on which.
+    #[serde(default)]
+    pub serial: bool,
+    #[serde(default)]
+    pub cpu: Option<usize>,
+    /// How often one of them was put behind the others.
+    #[serde(default)]
+    pub rotations: u64,
 }
 
 /// The outcome of `migrate record`.
@@ -206,6 +214,14 @@ pub struct AgentStatus {
     pub spool_limit_bytes: u64,
     /// Records lost since it started.
     pub lost_records: u64,
+    /// Containers whose tasks take turns on one CPU.
+    #[serde(default)]
+    pub serial_containers: u64,
+    /// How often such tasks were put behind others since it started: behind a call, and where they made none.
+    #[serde(default)]
+    pub rotations_at_calls: u64,
+    #[serde(default)]
+    pub rotations_in_user_code: u64,
 }
 
 /// How a check of `migrate doctor` went.

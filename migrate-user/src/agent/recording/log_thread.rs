@@ -5,13 +5,14 @@ use super::tasks::Tasks;
 use super::{Shared, Work};
 use crate::agent::lease::Lease;
 use crate::probe::gate::GateEvent;
+use crate::probe::serial::Serial;
 use crate::record::RecordRef;
 use crate::replay::screen;
 use crate::ring::{Assembler, Batch, Event, thread_cpu_ns};
 use crate::round::policy::CloseRule;
 use crate::round::spool::{Appended, Totals};
 use crate::round::{Ending, LogError, Spool, SpoolReader};
-use migrate_common::record::Kind;
+use migrate_common::record::{Kind, flags};
 use std::collections::HashSet;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -39,7 +40,7 @@ pub(super) struct LogThread {
 }
 
 impl LogThread {
-    pub(super) fn new(spool: Spool, lease: Arc<Lease>, shared: &Arc<Shared>, keep: bool) -> Self {
+    pub(super) fn new(spool: Spool, lease: Arc<Lease>, serial: Arc<Serial>, shared: &Arc<Shared>, keep: bool) -> Self {
         let mut known = Tasks::default();
         known.insert(1);
         let shared = Arc::clone(shared);
@@ -48,7 +49,18 @@ impl LogThread {
             gone: HashSet::new(),
             rule: CloseRule::RECORDING,
             work: Work::default(),
-            keeper: Keeper { spool: Some(spool), known, counts: Counts::default(), since: None, shared, lease, keep },
+            keeper: Keeper {
+                spool: Some(spool),
+                known,
+                counts: Counts::default(),
+                since: None,
+                shared,
+                lease,
+                keep,
+                serial,
+                takes_turns: false,
+                shared_by: None,
+            },
         }
     }
 
@@ -122,6 +134,10 @@ impl LogThread {
                 let Self { assembler, keeper, .. } = self;
                 assembler.supply_image(host_tid, record, |event| keeper.event(event));
             }
+            GateEvent::Serial { cpu } => {
+                tracing::info!(cpu, "the tasks of a container share memory and take turns on one CPU");
+                self.keeper.takes_turns = true;
+            }
             GateEvent::NotMigratable { why, .. } => self.keeper.object(why),
             GateEvent::TaskEnded { host_tid } => {
                 self.gone.insert(host_tid);
@@ -168,6 +184,11 @@ struct Keeper {
     lease: Arc<Lease>,
     /// The log goes on when the container cannot be moved any more.
     keep: bool,
+    serial: Arc<Serial>,
+    /// The gate has said so.
+    takes_turns: bool,
+    /// The task that shared memory before that: it may not do anything until then.
+    shared_by: Option<u32>,
 }
 
 impl Keeper {
@@ -183,6 +204,14 @@ impl Keeper {
             self.object(why);
         }
         let head = &record.head;
+        if !self.takes_turns && head.kind == Kind::Syscall as u8 {
+            if self.shared_by == Some(head.tid) {
+                self.shared_by = None;
+                self.object("it shares memory, and the task that did so could not be held until its tasks take turns".to_owned());
+            } else if head.flags & flags::SHARED != 0 {
+                self.shared_by = Some(head.tid);
+            }
+        }
         match record.kind() {
             Some(Kind::Exit) if head.tid == 1 => self.shared.with(|state| state.ended = true),
             Some(Kind::Fork) => {
@@ -251,6 +280,7 @@ impl Keeper {
         }
         self.spool = None;
         self.since = None;
+        self.serial.end();
         self.lease.end();
     }
 }

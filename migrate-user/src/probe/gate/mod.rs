@@ -9,18 +9,23 @@
 //!   can place it exactly. A task that makes no call for [`HOLD_BOUND`] gets it where it is, and the container is no longer
 //!   migratable.
 //!
+//! At a fork that shares memory, and where a program holds a task that has mapped some, it has the container serialised before the
+//! task goes on ([`Gate::taking_turns`]).
+//!
 //! Tasks that fill the recorder's ring are held, too, until it has been drained ([`Gate::holding`]).
 //!
 //! If the agent dies, the kernel detaches the tasks and they run on.
 
 mod image;
 mod pending;
+mod serialise;
 mod signals;
 
 pub use pending::GateHandle;
 pub use signals::HOLD_BOUND;
 
 use crate::probe::Recorder;
+use crate::probe::serial::Serial;
 use crate::record::Record;
 use crate::sys::ptrace::{self, Fate, Pid, Resume, Stop, Wait, Waited};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet};
@@ -40,6 +45,8 @@ pub enum GateEvent {
     Image { host_tid: u32, record: Record },
     /// Something that a replica cannot follow.
     NotMigratable { host_tid: u32, why: String },
+    /// The container's tasks take turns from here on: no record of the task that this was for has been made since.
+    Serial { cpu: usize },
     /// A task has ended: no image of its comes any more.
     TaskEnded { host_tid: u32 },
     /// Every traced task has ended.
@@ -65,6 +72,8 @@ pub struct Gate<F> {
     recorder: Option<Arc<Recorder>>,
     /// Tasks that are held while the ring is drained, and since when.
     paused: HashMap<Pid, Instant>,
+    /// Makes the tasks take turns.
+    serial: Option<Arc<Serial>>,
 }
 
 impl<F: FnMut(GateEvent)> Gate<F> {
@@ -76,8 +85,14 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         unsafe { nix::sys::signal::sigaction(BELL, &quiet) }.map_err(|errno| GateError::Wait(errno.into()))?;
         ptrace::seize(init, Fate::RunOn)?;
         let (ask, questions) = mpsc::channel();
-        let gate =
-            Self { tasks: HashMap::from([(init, Task::default())]), tell, questions, recorder: None, paused: HashMap::new() };
+        let gate = Self {
+            tasks: HashMap::from([(init, Task::default())]),
+            tell,
+            questions,
+            recorder: None,
+            paused: HashMap::new(),
+            serial: None,
+        };
         Ok((gate, GateHandle { questions: ask, thread: nix::sys::pthread::pthread_self() }))
     }
 
@@ -146,9 +161,11 @@ impl<F: FnMut(GateEvent)> Gate<F> {
                     (task.handlers, task.returning, task.returned) = (0, false, false);
                 }
                 self.image(pid)?;
+                self.execed(pid);
                 self.go_on(pid, 0)
             }
-            Stop::Forked { child, .. } => {
+            Stop::Forked { child, vfork } => {
+                self.forked(pid, child, vfork);
                 self.tasks.entry(child).or_default();
                 self.go_on(pid, 0)
             }

@@ -4,7 +4,7 @@ use super::{Gate, GateEvent};
 use crate::sys::ptrace::{self, Pid, Resume, SIGINFO_BYTES};
 use crate::sys::signals::{SignalSets, raised_by_itself, siginfo_code};
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a task may compute while a signal waits for its next system call: its own time, so that a busy machine does not count.
 pub const HOLD_BOUND: Duration = Duration::from_millis(50);
@@ -109,9 +109,10 @@ impl<F: FnMut(GateEvent)> Gate<F> {
     }
 
     pub(super) fn signal(&mut self, pid: Pid, signal: i32) -> ptrace::Result<()> {
-        if signal == libc::SIGURG && self.recorder.as_ref().is_some_and(|recorder| recorder.takes_hold(pid.unsigned_abs())) {
-            self.paused.insert(pid, Instant::now());
-            return Ok(());
+        if signal == libc::SIGURG
+            && let Some(why) = self.recorder.as_ref().and_then(|recorder| recorder.takes_hold(pid.unsigned_abs()))
+        {
+            return self.held(pid, why);
         }
         let info = ptrace::siginfo(pid)?;
         let task = self.tasks.entry(pid).or_default();

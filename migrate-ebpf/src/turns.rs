@@ -1,0 +1,154 @@
+//! Tasks that take turns on one CPU: where a task that leaves the CPU stands, and what its calls have to do with it.
+
+use migrate_common::maps::{Container, hold as reason};
+use migrate_common::record::flags;
+
+use crate::emit::Event;
+use crate::kernel::{Kptr, load, offset};
+use crate::maps::{self, CALL, EXECS, NOT_IMPLEMENTED, TURNS};
+use crate::{clock, container, file, hold, task};
+
+/// arch/x86/entry/syscalls/syscall_64.tbl
+const MMAP: i32 = 9;
+const SHMAT: i32 = 30;
+const EXECVE: i32 = 59;
+const SCHED_SETPARAM: i32 = 142;
+const SCHED_SETSCHEDULER: i32 = 144;
+const SCHED_SETAFFINITY: i32 = 203;
+const SCHED_SETATTR: i32 = 314;
+const EXECVEAT: i32 = 322;
+/// include/uapi/linux/mman.h: MAP_SHARED and MAP_SHARED_VALIDATE have this bit, MAP_PRIVATE has not.
+const MAP_SHARED: u64 = 1;
+const MAP_ANONYMOUS: u64 = 0x20;
+/// include/uapi/asm-generic/errno.h
+const ENOSYS: i64 = 38;
+/// include/linux/sched.h
+const PF_EXITING: u32 = 4;
+
+/// How long a task may hold the CPU, in ns, until the next of its calls ends its turn. Set by the loader.
+#[unsafe(no_mangle)]
+static TURN_NS: u64 = 500_000;
+
+/// struct pt_regs
+pub const REGS_BYTES: usize = 168;
+/// Bytes of the stack that a [`Left`] has.
+pub const STACK_BYTES: usize = 64;
+
+/// How a task left the CPU outside of a call.
+#[repr(C)]
+pub struct Left {
+    pub tid: u32,
+    pub host_tid: u32,
+    /// 1 if `stack` could be read.
+    pub has_stack: u64,
+    pub ip: u64,
+    pub sp: u64,
+    pub orig_ax: u64,
+    pub regs: [u8; REGS_BYTES],
+    pub stack: [u8; STACK_BYTES],
+}
+
+/// A call that returned ENOSYS. By its registers alone a task behind it looks like one in it.
+#[repr(C)]
+pub struct NotImplemented {
+    host_tid: u32,
+    nr: u32,
+    ip: u64,
+    sp: u64,
+}
+
+/// Whether a task that leaves the CPU is in user code, or on its way back to it. Inside a call it is where its next record, the
+/// call's, tells.
+#[inline(always)]
+pub fn is_outside(task: Kptr, regs: Kptr) -> bool {
+    // What comes of a task that ends is told.
+    if load::<u32>(task, offset!(task_flags)) & PF_EXITING != 0 {
+        return false;
+    }
+    let orig_ax: i64 = load(regs, offset!(regs_orig_ax));
+    // Interrupts and faults store -1, rt_sigreturn does.
+    if orig_ax < 0 {
+        return true;
+    }
+    let host_tid: u32 = load(task, offset!(task_pid));
+    // The entry stores -ENOSYS, which the result replaces.
+    if load::<i64>(regs, offset!(regs_ax)) == -ENOSYS {
+        return maps::own(&NOT_IMPLEMENTED, 0).is_some_and(|call| {
+            call.host_tid == host_tid
+                && call.nr == orig_ax as u32
+                && call.ip == load::<u64>(regs, offset!(regs_ip))
+                && call.sp == load::<u64>(regs, offset!(regs_sp))
+        });
+    }
+    // SAFETY: the value is not looked at.
+    unsafe { EXECS.get(host_tid) }.is_none()
+}
+
+/// [`flags::SHARED`] if the call gave its task memory that another can have, too, and that can be written.
+#[inline(always)]
+pub fn shared(event: &Event) -> u16 {
+    let is = match event.nr {
+        MMAP if event.args[3] & MAP_SHARED != 0 && event.ret > 0 => {
+            event.args[3] & MAP_ANONYMOUS != 0 || file::is_writable(event.args[4] as i32)
+        }
+        SHMAT => event.ret > 0,
+        _ => false,
+    };
+    if is { flags::SHARED } else { 0 }
+}
+
+/// Real-time tasks that can run on the CPU of a task, itself included.
+#[inline(always)]
+pub fn runnable(task: Kptr) -> u32 {
+    let fair: Kptr = load(task, offset!(task_cfs_rq));
+    let queue: Kptr = load(fair, offset!(cfs_rq_rq));
+    load(queue, offset!(rq_rt_running))
+}
+
+/// The call that [`CALL`] holds has been told: does its task go on?
+#[inline(always)]
+pub fn after_call(container: &Container) {
+    let Some(call) = maps::own(&CALL, 0) else { return };
+    let event = &call.event;
+    let task = task::current();
+    if event.nr == EXECVE || event.nr == EXECVEAT {
+        let _ = EXECS.remove(load::<u32>(task, offset!(task_pid)));
+    }
+    if !container::holds(container) {
+        return note(event);
+    }
+    if !container::takes_turns(container) {
+        if event.flags & flags::SHARED != 0 {
+            hold::send(reason::SHARED);
+        }
+        return;
+    }
+    note(event);
+    if matches!(event.nr, SCHED_SETPARAM | SCHED_SETSCHEDULER | SCHED_SETAFFINITY | SCHED_SETATTR) && event.ret >= 0 {
+        hold::send(reason::SCHEDULED);
+        return;
+    }
+    if runnable(task) < 2 {
+        return;
+    }
+    let Some(turn) = TURNS.get_ptr_mut(container.slot) else { return };
+    // SAFETY: the tasks of the slot run on this CPU, and so does this program, which is not interrupted by another of ours.
+    let turn = unsafe { &mut *turn };
+    let now = clock::exact_ns();
+    if now - turn.since_ns > crate::kernel::constant(&raw const TURN_NS) && hold::send(reason::ROTATE) {
+        turn.since_ns = now;
+    }
+}
+
+/// Remembers a call that returned ENOSYS.
+#[inline(always)]
+fn note(event: &Event) {
+    if event.ret != -ENOSYS {
+        return;
+    }
+    let (Some(call), regs) = (maps::own(&NOT_IMPLEMENTED, 0), task::registers()) else { return };
+    call.host_tid = load(task::current(), offset!(task_pid));
+    call.nr = event.nr as u32;
+    call.ip = load(regs, offset!(regs_ip));
+    call.sp = load(regs, offset!(regs_sp));
+}

@@ -1,0 +1,119 @@
+//! The budget of real time that version 1 of the `cpu` controller wants, where the kernel has CONFIG_RT_GROUP_SCHED.
+//!
+//! There a task can only be a real-time task in a cgroup that has a budget, for each CPU so much of each period, and budgets of
+//! siblings may not exceed their parent's together. A share for each container would leave each a part of a CPU. So all
+//! serialised containers of a machine have one cgroup, [`GROUP`], which gets all that the root has left: on every CPU they have that
+//! much, together. What a container loses with its own cgroup are `cpu.shares` and the quota, which do not count for real-time tasks.
+//!
+//! Source: Documentation/scheduler/sched-rt-group.rst.
+
+use crate::sys::cgroup_v1;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// In the root of the controller's tree.
+const GROUP: &str = "migrate-turns";
+/// A short period, since who has used up his budget stands still until it ends.
+const PERIOD_US: u64 = 100_000;
+/// Less is no use: the container would stand still most of the time.
+const LEAST_US: u64 = 50_000;
+
+/// Why there is no budget.
+#[derive(Debug, thiserror::Error)]
+pub enum BudgetError {
+    #[error(
+        "other cgroups have the machine's real-time budget, {left_us} of {PERIOD_US} us are left: give them less in their cpu.rt_runtime_us"
+    )]
+    None { left_us: u64 },
+    #[error("no real-time budget in {}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("a task cannot join {}: {source}", group.display())]
+    Join { group: PathBuf, source: io::Error },
+}
+
+/// A container's part in the group.
+#[derive(Debug)]
+pub(super) struct Budget {
+    group: PathBuf,
+    /// Where its tasks were.
+    from: PathBuf,
+}
+
+impl Budget {
+    /// `None`: this kernel wants none.
+    pub(super) fn take(init: i32) -> Result<Option<Self>, BudgetError> {
+        let Some(root) = cgroup_v1::mount("cpu").filter(|root| root.join("cpu.rt_runtime_us").exists()) else {
+            return Ok(None);
+        };
+        let Some(from) = cgroup_v1::of(init, "cpu") else { return Ok(None) };
+        let group = root.join(GROUP);
+        // Another agent of the machine may just be taking it away.
+        prepare(&root, &group).or_else(|_| prepare(&root, &group))?;
+        Ok(Some(Self { group, from }))
+    }
+
+    pub(super) fn group(&self) -> PathBuf {
+        self.group.clone()
+    }
+
+    /// A task gets its part.
+    pub(super) fn give(&self, tid: i32) -> io::Result<()> {
+        std::fs::write(self.group.join("tasks"), tid.to_string())
+    }
+
+    /// A task that is no real-time task any more goes back.
+    pub(super) fn take_back(&self, tid: i32) -> io::Result<()> {
+        std::fs::write(self.from.join("tasks"), tid.to_string())
+    }
+
+    /// The last one takes the group away; while others are in it that fails.
+    pub(super) fn end(self) {
+        drop(std::fs::remove_dir(&self.group));
+    }
+}
+
+fn prepare(root: &Path, group: &Path) -> Result<(), BudgetError> {
+    match std::fs::create_dir(group) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(BudgetError::File { path: group.to_owned(), source: error });
+        }
+        _ => {}
+    }
+    if number(group, "cpu.rt_runtime_us")? > 0 {
+        return Ok(());
+    }
+    let left_us = left(root)?;
+    if left_us < LEAST_US {
+        drop(std::fs::remove_dir(group));
+        return Err(BudgetError::None { left_us });
+    }
+    let write = |name: &str, value: u64| {
+        let path = group.join(name);
+        std::fs::write(&path, value.to_string()).map_err(|source| BudgetError::File { path, source })
+    };
+    write("cpu.rt_period_us", PERIOD_US)?;
+    write("cpu.rt_runtime_us", left_us)
+}
+
+/// What the root has for one more child, of each period.
+fn left(root: &Path) -> Result<u64, BudgetError> {
+    let share = |group: &Path| -> Result<f64, BudgetError> {
+        let runtime = number(group, "cpu.rt_runtime_us")?;
+        // -1: no limit.
+        Ok(if runtime < 0 { 1.0 } else { runtime as f64 / number(group, "cpu.rt_period_us")?.max(1) as f64 })
+    };
+    let mut left = share(root)?;
+    for entry in std::fs::read_dir(root).map_err(|source| BudgetError::File { path: root.to_owned(), source })?.flatten() {
+        // Cgroups come and go.
+        left -= if entry.path().is_dir() { share(&entry.path()).unwrap_or(0.0) } else { 0.0 };
+    }
+    // The kernel rounds shares down.
+    Ok(((left * PERIOD_US as f64) as u64).saturating_sub(10))
+}
+
+fn number(group: &Path, name: &str) -> Result<i64, BudgetError> {
+    let path = group.join(name);
+    let text = std::fs::read_to_string(&path);
+    let number = text.and_then(|text| text.trim().parse().map_err(io::Error::other));
+    number.map_err(|source| BudgetError::File { path, source })
+}
