@@ -4,7 +4,7 @@
 //! `guests NAME [ARGS]` runs one; `guests --list` prints `name<TAB>family` lines. Exit code 0: all checks held; 1: the message on
 //! standard error says which did not; 2: no such guest.
 //!
-//! A guest is single-threaded, needs no file but this program, and runs as an ordinary user or as root, with or without a
+//! A guest needs no file but this program, and runs as an ordinary user or as root, with or without a
 //! container around it. Where a check needs what is not there, the guest prints `unsupported: ...` and goes on.
 
 #[macro_use]
@@ -13,11 +13,15 @@ mod data;
 mod epoll;
 mod fd;
 mod file;
+mod futex;
+mod ipc;
 mod memory;
 mod process;
 mod roles;
+mod shm;
 mod signal;
 mod socket;
+mod thread;
 mod timer;
 mod workload;
 
@@ -36,6 +40,10 @@ const GUESTS: &[&[Guest]] = &[
     signal::GUESTS,
     memory::GUESTS,
     process::GUESTS,
+    thread::GUESTS,
+    futex::GUESTS,
+    shm::GUESTS,
+    ipc::GUESTS,
     workload::GUESTS,
 ];
 

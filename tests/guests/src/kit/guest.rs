@@ -14,6 +14,10 @@ pub enum Family {
     Signal,
     Memory,
     Process,
+    Thread,
+    Futex,
+    Shared,
+    Ipc,
     Workload,
 }
 
@@ -31,6 +35,10 @@ impl Family {
             Family::Signal => "signal",
             Family::Memory => "memory",
             Family::Process => "process",
+            Family::Thread => "thread",
+            Family::Futex => "futex",
+            Family::Shared => "shared",
+            Family::Ipc => "ipc",
             Family::Workload => "workload",
         }
     }

@@ -10,6 +10,8 @@ mod shared;
 
 use crate::kit::guest::{Family, Guest, Run};
 
+pub use map::{Map, PAGE};
+
 const fn guest(name: &'static str, run: Run) -> Guest {
     Guest { name, family: Family::Memory, run }
 }

@@ -16,7 +16,7 @@ use crate::kit::guest::{Family, Guest, Run};
 
 pub use exec::{role_environment, role_hop};
 pub use pipeline::{role_count, role_invert, role_produce};
-pub use spawn::role_echo;
+pub use spawn::{role_echo, vfork_and_exec};
 
 const fn guest(name: &'static str, run: Run) -> Guest {
     Guest { name, family: Family::Process, run }

@@ -9,7 +9,7 @@ use crate::kit::process::{SELF, join_code, pid, wait};
 use crate::kit::{Chain, Result, fd};
 
 /// vfork, and exec in the child, in one piece: the child runs on the parent's stack, so nothing may happen in between.
-fn vfork_and_exec(path: &CStr, args: &[*const libc::c_char], env: &[*const libc::c_char]) -> i64 {
+pub fn vfork_and_exec(path: &CStr, args: &[*const libc::c_char], env: &[*const libc::c_char]) -> i64 {
     let result: i64;
     // SAFETY: the child changes only registers, then becomes another program or exits; the parent waits meanwhile. Path, arguments
     // and environment end in null.
