@@ -2,10 +2,11 @@
 
 use super::errors::{Failure, text};
 use crate::golive::{self, Bytes, FileState, Snapshot};
-use crate::probe::{ProbeError, Recorder};
+use crate::probe::Recorder;
 use crate::replay::live::PendingSignal;
 use crate::replay::wait::Wait;
-use crate::sys::ptrace::SIGINFO_BYTES;
+use crate::sys::cgroup::Cgroup;
+use crate::sys::ptrace::{self, Pid, SIGINFO_BYTES};
 use serde::{Deserialize, Serialize};
 
 /// The frozen source.
@@ -43,33 +44,55 @@ impl CutOver {
     }
 }
 
-/// The waits of frozen tasks that have an end. Some may be over: the log tells.
-pub fn waits(recorder: &Recorder, tasks: &[golive::Task]) -> Result<Vec<Wait>, ProbeError> {
+/// The waits of a frozen cgroup's tasks that have an end. Some may be over: the log tells.
+pub fn waits(recorder: &Recorder, cgroup: &Cgroup) -> Result<Vec<Wait>, Failure> {
     let mut waits = Vec::new();
-    for task in tasks {
-        if let Some(restart) = recorder.restart(task.host_pid.unsigned_abs())?
+    for host_tid in cgroup.tasks().map_err(text)? {
+        if let Some(restart) = recorder.restart(host_tid.unsigned_abs()).map_err(text)?
             && restart.until_ns != 0
         {
-            waits.push(Wait { tid: task.ns_tid.unsigned_abs(), nr: restart.nr, until_ns: restart.until_ns });
+            let ns_tid = ptrace::namespace_tid(host_tid).map_err(text)?;
+            waits.push(Wait { tid: ns_tid.unsigned_abs(), nr: restart.nr, until_ns: restart.until_ns });
         }
     }
     Ok(waits)
 }
 
-/// The processes of a cgroup, as `golive` names them. Zombies have no descriptors and are left out.
-pub fn tasks(cgroup: &crate::sys::cgroup::Cgroup) -> Result<Vec<golive::Task>, Failure> {
-    let pids = cgroup.processes().map_err(text)?;
-    let mut tasks = Vec::new();
-    for host_pid in pids {
-        let is_zombie = std::fs::read_to_string(format!("/proc/{host_pid}/stat"))
-            .map_err(text)?
-            .rsplit_once(") ")
-            .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']));
-        if !is_zombie {
-            let ns_tid = crate::sys::ptrace::namespace_tid(host_pid).map_err(text)?;
-            tasks.push(golive::Task { ns_tid, host_pid });
+/// The processes of a cgroup, as `golive` names them: each by its task with the lowest number. Zombies have no descriptors and are
+/// left out: a process's first task among them, when others go on.
+pub fn tasks(cgroup: &Cgroup) -> Result<Vec<golive::Task>, Failure> {
+    let mut all = Vec::new();
+    for host_pid in cgroup.tasks().map_err(text)? {
+        if !is_zombie(host_pid).map_err(text)? {
+            all.push((ptrace::numbers(host_pid).map_err(text)?, host_pid));
         }
     }
+    Ok(processes(all.into_iter().map(|(numbers, host_pid)| (numbers.tgid, numbers.ns_tid, host_pid))))
+}
+
+/// One task for each process, the one with the lowest number, of (process, number, host pid); ascending.
+pub fn processes<P: Ord>(tasks: impl Iterator<Item = (P, i32, Pid)>) -> Vec<golive::Task> {
+    let mut all: Vec<_> = tasks.collect();
+    all.sort_by(|(a, a_tid, _), (b, b_tid, _)| (a, a_tid).cmp(&(b, b_tid)));
+    all.dedup_by(|(later, ..), (earlier, ..)| later == earlier);
+    let mut tasks: Vec<_> = all.into_iter().map(|(_, ns_tid, host_pid)| golive::Task { ns_tid, host_pid }).collect();
     tasks.sort_by_key(|task| task.ns_tid);
-    Ok(tasks)
+    tasks
+}
+
+fn is_zombie(pid: Pid) -> std::io::Result<bool> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    Ok(stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X'])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_named_once_by_the_lowest_of_its_tasks() {
+        let tasks = [(30, 9, 39), (10, 2, 12), (10, 1, 10), (30, 7, 37), (20, 5, 20)];
+        let named: Vec<_> = processes(tasks.into_iter()).iter().map(|task| (task.ns_tid, task.host_pid)).collect();
+        assert_eq!(named, [(1, 10), (5, 20), (7, 37)]);
+    }
 }

@@ -68,6 +68,17 @@ pub enum BackendError {
     NoSuchPoint { pid: Pid, ip: u64, hits: u64, elapsed: Duration, instead: String },
 }
 
+impl BackendError {
+    /// The task has ended.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Ptrace(error) => error.is_gone(),
+            other => matches!(other, Self::Gone { .. }),
+        }
+    }
+}
+
 /// Result of a backend's action.
 pub type Result<T> = std::result::Result<T, BackendError>;
 
@@ -104,16 +115,17 @@ pub trait Backend {
     /// Waits for the end of [`At::Vfork`], which the child's record promised.
     fn vfork_done(&mut self, pid: Pid) -> Result<()>;
 
-    /// Executes the exec that a task stands at; it stands at the new image's first instruction.
-    fn exec(&mut self, pid: Pid) -> Result<()>;
+    /// Executes the exec that a task stands at; it stands at the new image's first instruction. The other tasks of its process have
+    /// ended, and it goes by the number of their leader, which is returned.
+    fn exec(&mut self, pid: Pid) -> Result<Pid>;
 
     /// Executes rt_sigreturn. The result is what the restored registers hold in rax.
     fn sigreturn(&mut self, pid: Pid) -> Result<i64>;
 
-    /// Executes the exit that a task stands at.
+    /// Executes the exit that a task stands at: its own, or that of its process, whose other tasks then have ended too.
     fn exit(&mut self, pid: Pid) -> Result<()>;
 
-    /// Ends a task by a signal.
+    /// Ends a task's process by a signal.
     fn kill(&mut self, pid: Pid, signal: i32) -> Result<()>;
 
     /// Delivers a signal with its siginfo where the task stands, which is then at the first instruction of its handler.

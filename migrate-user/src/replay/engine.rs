@@ -4,6 +4,8 @@
 //! task stands; otherwise the task runs on to its next call at once, so that tasks interleave as they did in the source. At the
 //! log's end nobody runs past their last record.
 //!
+//! Tasks that share memory keep a stricter order: [`super::turns`].
+//!
 //! Some calls wait for another task although the log has them first (a unix socket's `accept` can return before the `connect`
 //! that it answers has): such a record is put aside with all later ones of its task, and tried again after every step of the
 //! others.
@@ -13,6 +15,7 @@ use super::calls;
 use super::calls::timer::Timers;
 use super::error::{Recent, ReplayError, Result, Short};
 use super::last_pid::LastPid;
+use super::turns::Turns;
 use crate::record::Record;
 use crate::sys::ptrace::Pid;
 use migrate_common::record::Kind;
@@ -31,6 +34,10 @@ pub(super) struct Pending {
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) pid: Pid,
+    /// Its process, as the container numbers it.
+    pub(super) tgid: u32,
+    /// Its process has memory that other tasks have, too: threads, or mappings.
+    pub(super) shares: bool,
     /// Records that wait for another task, with what is known of the one after each.
     waiting: VecDeque<(Record, Option<Expect>)>,
     pub(super) pending: Option<Pending>,
@@ -38,13 +45,31 @@ pub(super) struct Task {
     pub(super) forked: Option<u32>,
     /// It has entered an image of its own since it was made: a parent in vfork may go on.
     pub(super) execed: bool,
+    /// It has entered the image that its next record tells of.
+    pub(super) ahead: bool,
+    /// It was switched out, and waits for its turn.
+    pub(super) away: bool,
+    /// Another task of its process ends it, by an exec or an exit whose record comes later.
+    pub(super) doomed: bool,
     /// A signal has stopped it in the source. In the replica nothing has: it just has no records meanwhile.
     pub(super) stopped: bool,
 }
 
 impl Task {
-    pub(super) fn new(pid: Pid) -> Self {
-        Self { pid, waiting: VecDeque::new(), pending: None, forked: None, execed: false, stopped: false }
+    pub(super) fn new(pid: Pid, tgid: u32) -> Self {
+        Self {
+            pid,
+            tgid,
+            shares: false,
+            waiting: VecDeque::new(),
+            pending: None,
+            forked: None,
+            execed: false,
+            ahead: false,
+            away: false,
+            doomed: false,
+            stopped: false,
+        }
     }
 }
 
@@ -66,6 +91,7 @@ pub struct Engine<B> {
     pub(super) stdio: HashSet<String>,
     pub(super) timers: Timers,
     pub(super) last_pid: LastPid,
+    pub(super) turns: Turns,
     recent: Recent,
     replayed: u64,
     waiting: usize,
@@ -78,13 +104,14 @@ impl<B: Backend> Engine<B> {
     /// An engine for a replica whose first task, `init`, stands before the first instruction of its image.
     pub fn new(backend: B, init: Pid, last_pid: LastPid) -> Self {
         let stdio = (0..3).filter_map(|fd| link(init, fd)).filter(|link| link.starts_with("pipe:")).collect();
-        let tasks = HashMap::from([(1, Task::new(init))]);
+        let tasks = HashMap::from([(1, Task::new(init, 1))]);
         Self {
             backend,
             tasks,
             stdio,
             timers: Timers::default(),
             last_pid,
+            turns: Turns::default(),
             recent: Recent::default(),
             replayed: 0,
             waiting: 0,
@@ -108,6 +135,12 @@ impl<B: Backend> Engine<B> {
         self.tasks.iter().filter(|(_, task)| self.backend.at(task.pid) != At::Dead).map(|(tid, task)| (*tid, task.pid))
     }
 
+    /// The same with each task's process: process, tid, host pid.
+    pub fn live_processes(&self) -> Vec<(u32, i32, Pid)> {
+        let named = |(tid, pid): (u32, Pid)| Some((self.tasks.get(&tid)?.tgid, tid.cast_signed(), pid));
+        self.live_tasks().filter_map(named).collect()
+    }
+
     /// Replays a run of records, which follows the one before it without a hole.
     ///
     /// # Errors
@@ -118,12 +151,23 @@ impl<B: Backend> Engine<B> {
                 self.replayed += 1;
                 continue;
             }
+            if self.takes_turns() {
+                self.before(record)?;
+            }
             let Some(task) = self.tasks.get_mut(&record.head.tid) else {
                 return Err(self.desync(record, "a task that exists", "no such task"));
             };
-            if task.waiting.is_empty() && self.step(record, run_on)? == Step::Done {
+            if task.waiting.is_empty() && self.step(record)? == Step::Done {
+                if self.takes_turns() {
+                    self.after(record, run_on);
+                } else {
+                    self.go_on(record, run_on)?;
+                }
                 self.retry()?;
-            } else if let Some(task) = self.tasks.get_mut(&record.head.tid) {
+                continue;
+            }
+            self.may_wait(record)?;
+            if let Some(task) = self.tasks.get_mut(&record.head.tid) {
                 task.waiting.push_back((record.clone(), run_on));
                 self.waiting += 1;
             }
@@ -137,9 +181,7 @@ impl<B: Backend> Engine<B> {
             return Ok(());
         }
         match self.tasks.iter().find_map(|(tid, task)| Some((*tid, task.waiting.len(), task.waiting.front()?))) {
-            Some((tid, count, (record, _))) => {
-                Err(ReplayError::Stuck { tid, count, first: Short(&record.head).to_string() })
-            }
+            Some((tid, count, (record, _))) => Err(ReplayError::Stuck { tid, count, first: Short(&record.head).to_string() }),
             None => Ok(()),
         }
     }
@@ -161,12 +203,13 @@ impl<B: Backend> Engine<B> {
             let tids: Vec<u32> = self.tasks.iter().filter(|(_, task)| !task.waiting.is_empty()).map(|(tid, _)| *tid).collect();
             for tid in tids {
                 while let Some((record, run_on)) = self.tasks.get_mut(&tid).and_then(|task| task.waiting.pop_front()) {
-                    if self.step(&record, run_on)? == Step::NotYet {
+                    if self.step(&record)? == Step::NotYet {
                         if let Some(task) = self.tasks.get_mut(&tid) {
                             task.waiting.push_front((record, run_on));
                         }
                         break;
                     }
+                    self.go_on(&record, run_on)?;
                     self.waiting -= 1;
                     moved = true;
                 }
@@ -175,35 +218,42 @@ impl<B: Backend> Engine<B> {
         Ok(())
     }
 
-    fn step(&mut self, record: &Record, run_on: Option<Expect>) -> Result<Step> {
+    fn step(&mut self, record: &Record) -> Result<Step> {
         if let Some(task) = self.tasks.get_mut(&record.head.tid) {
             task.stopped = false;
         }
+        let dead = self.pid(record).is_ok_and(|pid| self.backend.at(pid) == At::Dead);
         let step = match record.kind() {
+            // A task that its process took along on its end tells how the call ended in which that found it.
+            Some(Kind::Syscall) if dead && (record.head.ret < 0 || calls::expected(record) == Expect::Injected) => Step::Done,
+            Some(Kind::Signal | Kind::Switch) if dead => Step::Done,
             Some(Kind::Syscall) => self.syscall(record)?,
             Some(Kind::Fork) => self.fork(record)?,
             Some(Kind::Exec) => self.exec(record)?,
             Some(Kind::Image) => self.image(record)?,
             Some(Kind::Exit) => self.exit(record)?,
             Some(Kind::Signal) => self.signal(record)?,
-            Some(Kind::Switch | Kind::Resume) => Step::Done,
+            Some(Kind::Switch) => self.switched(record)?,
+            Some(Kind::Resume) => Step::Done,
             Some(Kind::Piece) | None => return Err(self.desync(record, "a record of a log", "a piece of one")),
         };
         if step == Step::NotYet {
             return Ok(step);
         }
+        self.note_sharing(record);
         self.recent.push(record.head);
         self.replayed += 1;
-        if self.ended {
-            return Ok(step);
-        }
+        Ok(Step::Done)
+    }
+
+    /// After a record: its task runs on to its next call, if its next record is known and is one.
+    fn go_on(&mut self, record: &Record, run_on: Option<Expect>) -> Result<()> {
+        let Some(expect) = run_on.filter(|_| !self.ended) else { return Ok(()) };
         let pid = self.pid(record)?;
-        if let Some(expect) = run_on
-            && self.backend.at(pid) == At::User
-        {
+        if self.backend.at(pid) == At::User {
             self.backend.run(pid, expect)?;
         }
-        Ok(Step::Done)
+        Ok(())
     }
 
     /// The host pid of a record's task.

@@ -62,11 +62,12 @@ impl<B: Backend> Engine<B> {
             let Some(pid) = self.host_pid(signal.tid) else { continue };
             let number = u64::from(signal.info[0]);
             let tid = u64::from(signal.tid);
+            let tgid = self.tasks.get(&signal.tid).map_or(tid, |task| u64::from(task.tgid));
             let info = self.scratch(pid)?;
             if signal.shared {
-                self.execute_with(pid, libc::SYS_rt_sigqueueinfo, [tid, number, info, 0, 0, 0], &signal.info)?;
+                self.execute_with(pid, libc::SYS_rt_sigqueueinfo, [tgid, number, info, 0, 0, 0], &signal.info)?;
             } else {
-                self.execute_with(pid, libc::SYS_rt_tgsigqueueinfo, [tid, tid, number, info, 0, 0], &signal.info)?;
+                self.execute_with(pid, libc::SYS_rt_tgsigqueueinfo, [tgid, tid, number, info, 0, 0], &signal.info)?;
             }
         }
         for (pid, mask) in masks {
@@ -89,7 +90,11 @@ impl<B: Backend> Engine<B> {
             self.live_tasks().map(|(_, pid)| pid).partition(|pid| self.backend.at(*pid) == At::Vfork);
         // A parent in vfork waits for a child that must be let go first.
         for pid in others.into_iter().chain(waiting) {
-            self.backend.release(pid)?;
+            match self.backend.release(pid) {
+                // One that went before has ended its process, or entered another image.
+                Err(error) if error.is_gone() => {}
+                other => other?,
+            }
         }
         Ok(())
     }

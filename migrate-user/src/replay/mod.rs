@@ -16,6 +16,7 @@ pub mod ptrace;
 pub mod replica;
 mod scratch;
 pub mod screen;
+mod turns;
 pub mod wait;
 
 pub use calls::timer::{ArmedTimer, TimerId};

@@ -6,6 +6,7 @@
 //! set as if nothing had been. They are read once a stop and written once before the task moves.
 
 mod enter;
+mod group;
 pub mod point;
 mod signal;
 mod start;
@@ -14,7 +15,7 @@ mod tasks;
 use super::backend::{At, BackendError, Call, Result};
 use crate::sys::ptrace::{self, Pid, Regs, Resume, Stop, Wait, Waited};
 use crate::sys::signals::{is_synchronous, raised_by_itself};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Bytes of the `syscall` instruction.
 const SYSCALL_BYTES: u64 = 2;
@@ -27,6 +28,8 @@ const RETRIES: u32 = 64;
 
 #[derive(Debug)]
 struct Task {
+    /// Its process, as the host numbers it.
+    tgid: Pid,
     regs: Regs,
     dirty: bool,
     at: At,
@@ -47,8 +50,8 @@ enum Stopped {
 }
 
 impl Task {
-    fn new(regs: Regs, at: At) -> Self {
-        Self { regs, dirty: false, at, stop: Stopped::Outside, gadget: None }
+    fn new(tgid: Pid, regs: Regs, at: At) -> Self {
+        Self { tgid, regs, dirty: false, at, stop: Stopped::Outside, gadget: None }
     }
 
     /// Sets the registers so that the task makes the call that it stands at when it goes on.
@@ -69,6 +72,8 @@ impl Task {
 #[derive(Debug, Default)]
 pub struct Ptrace {
     tasks: HashMap<Pid, Task>,
+    /// Leaders that ended before their processes: the kernel tells of their end with that of the last other task.
+    ended_leaders: HashSet<Pid>,
 }
 
 impl Ptrace {
@@ -144,7 +149,7 @@ impl Ptrace {
     fn reload(&mut self, pid: Pid, at: At) -> Result<()> {
         let regs = ptrace::regs(pid)?;
         let task = self.task_mut(pid)?;
-        *task = Task { gadget: task.gadget, ..Task::new(regs, at) };
+        *task = Task { gadget: task.gadget, ..Task::new(task.tgid, regs, at) };
         Ok(())
     }
 }

@@ -5,18 +5,27 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 
-/// A process, held by a descriptor so that its number cannot be reused under us.
+/// include/uapi/linux/pidfd.h
+const PIDFD_THREAD: u32 = libc::O_EXCL as u32;
+
+/// A task, held by a descriptor so that its number cannot be reused under us.
 #[derive(Debug)]
 pub struct PidFd(OwnedFd);
 
 impl PidFd {
-    /// Opens the process `pid`, as numbered in the caller's pid namespace.
+    /// Opens the task `pid`, a process or one of its threads, as numbered in the caller's pid namespace.
     ///
     /// # Errors
-    /// `ESRCH` if there is none, `EINVAL` if `pid` is not a thread group leader.
+    /// `ESRCH` if there is none; for a thread `EINVAL` before Linux 6.9.
     pub fn open(pid: i32) -> io::Result<Self> {
         let pid = Pid::from_raw(pid).ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
-        Ok(Self(rustix::process::pidfd_open(pid, PidfdFlags::empty())?))
+        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            // No leader of its process: ENOENT since the kernel knows pidfds of threads, EINVAL before.
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::INVAL) => {
+                Ok(Self(rustix::process::pidfd_open(pid, PidfdFlags::from_bits_retain(PIDFD_THREAD))?))
+            }
+            other => Ok(Self(other?)),
+        }
     }
 
     /// A descriptor of the caller's for the open file behind the process's descriptor `fd`.

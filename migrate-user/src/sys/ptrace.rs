@@ -311,14 +311,29 @@ pub fn tgkill(tgid: Pid, tid: Pid, signal: i32) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// The numbers that a task goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// Its process, as the reader's pid namespace numbers it.
+    pub tgid: Pid,
+    /// The task in its innermost pid namespace.
+    pub ns_tid: i32,
+}
+
+/// Reads a task's numbers from /proc/PID/status, proc(5).
+pub fn numbers(pid: Pid) -> io::Result<Numbers> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let field = |name: &str, last: bool| {
+        let numbers = status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace();
+        if last { numbers.last() } else { { numbers }.next() }?.parse().ok()
+    };
+    let (tgid, ns_tid) = field("Tgid:", false).zip(field("NSpid:", true)).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(Numbers { tgid, ns_tid })
+}
+
 /// The number that a task has in its innermost pid namespace.
 pub fn namespace_tid(pid: Pid) -> io::Result<i32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("NSpid:"))
-        .and_then(|numbers| numbers.split_whitespace().next_back()?.parse().ok())
-        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    Ok(numbers(pid)?.ns_tid)
 }
 
 /// Reads a tracee's memory, whole or not at all.

@@ -126,7 +126,7 @@ impl Sending<'_> {
                     Err(error) => return Err(error.to_string()),
                 }
             };
-            let waits = cutover::waits(&recording.probes.recorder, &tasks).map_err(text)?;
+            let waits = cutover::waits(&recording.probes.recorder, &recording.cgroup)?;
             snapshot.signals = recording.pending_signals().ok_or("the signals that wait could not be read")?;
             let mut caught = Vec::new();
             let mut stragglers = stragglers;

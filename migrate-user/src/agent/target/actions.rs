@@ -119,15 +119,12 @@ impl Receiving {
         let tasks = replica
             .with(|engine| {
                 engine.settle()?;
-                let tasks: Vec<_> = engine.live_tasks().collect();
-                Ok(tasks)
+                Ok(engine.live_processes())
             })
             .await
             .map_err(text)?;
         let settled = nanos(begun.elapsed());
-        let mut tasks: Vec<golive::Task> =
-            tasks.into_iter().map(|(tid, host_pid)| golive::Task { ns_tid: tid.cast_signed(), host_pid }).collect();
-        tasks.sort_by_key(|task| task.ns_tid);
+        let tasks = cutover::processes(tasks.into_iter());
         let begun = Instant::now();
         let signals = cutover.signals();
         let waits = std::mem::take(&mut cutover.waits);

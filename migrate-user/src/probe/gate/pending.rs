@@ -5,6 +5,7 @@ use crate::golive::Bytes;
 use crate::golive::signals::{self, PendingSignals};
 use crate::sys::ptrace::{self, Pid, Resume, Stop, Wait, Waited};
 use nix::sys::signal::Signal;
+use std::collections::HashSet;
 use std::io;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -55,10 +56,18 @@ impl<F: FnMut(GateEvent)> Gate<F> {
     /// Stops each task of a frozen container for a look at its queues. It stays frozen.
     pub(super) fn pending(&mut self) -> Vec<PendingSignals> {
         let mut all = Vec::new();
+        let mut processes = HashSet::new();
         for (pid, task) in &self.tasks {
-            let Ok(mut pending) = peek(*pid, self.paused.contains_key(pid)) else { continue };
-            let held = task.held.iter().chain(&task.sent).map(|held| Bytes(held.info.to_vec()));
-            pending.process.extend(held);
+            let Ok(numbers) = ptrace::numbers(*pid) else { continue };
+            let Ok(mut pending) = peek(*pid, numbers.ns_tid, self.paused.contains_key(pid)) else { continue };
+            if !processes.insert(numbers.tgid) {
+                // Each task shows the queue of its process.
+                pending.process.clear();
+            }
+            for held in task.held.iter().chain(&task.sent) {
+                let queue = if held.for_task() { &mut pending.thread } else { &mut pending.process };
+                queue.push(Bytes(held.info.to_vec()));
+            }
             all.push(pending);
         }
         all
@@ -66,8 +75,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
 }
 
 /// The signals in a frozen task's queues. `stopped`: it stands still for its tracer already.
-fn peek(pid: Pid, stopped: bool) -> io::Result<PendingSignals> {
-    let ns_tid = crate::sys::ptrace::namespace_tid(pid)?;
+fn peek(pid: Pid, ns_tid: i32, stopped: bool) -> io::Result<PendingSignals> {
     if stopped {
         return signals::peek_pending(ns_tid, pid);
     }

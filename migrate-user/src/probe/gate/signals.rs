@@ -86,7 +86,7 @@ impl Task {
 
 impl Held {
     /// Sent to the task alone and not to its process.
-    fn for_task(&self) -> bool {
+    pub(super) fn for_task(&self) -> bool {
         siginfo_code(&self.info) == libc::SI_TKILL
     }
 }

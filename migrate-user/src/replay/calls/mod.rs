@@ -15,7 +15,7 @@ use crate::sys::ptrace::Pid;
 use migrate_common::record::{Class, Kind};
 use migrate_common::syscalls::{self, Policy, Row, Special};
 
-const EINTR: i64 = -(libc::EINTR as i64);
+pub(super) const EINTR: i64 = -(libc::EINTR as i64);
 
 /// A record of a call, and the replica's task standing at that call.
 #[derive(Clone, Copy, Debug)]

@@ -6,6 +6,7 @@ use crate::replay::backend::{At, Backend};
 use crate::replay::engine::{Engine, Step, Task};
 use crate::replay::error::Result;
 use crate::sys::auxv;
+use crate::sys::ptrace::Pid;
 use migrate_common::record::Kind;
 use migrate_common::syscalls::{self, Policy, Special};
 
@@ -22,22 +23,28 @@ impl<B: Backend> Engine<B> {
         let Ok(tid) = u32::try_from(tid) else {
             return Err(self.desync(record, "a task number", &tid.to_string()));
         };
-        if u64::from(tid) != tgid {
-            return Err(self.unsupported(record, "clone", "it makes a thread"));
-        }
         self.stand_at(record, Special::Fork)?;
         let pid = self.pid(record)?;
         self.last_pid.before_fork(tid)?;
         let forked = self.backend.fork(pid)?;
         self.last_pid.after_fork(forked.tid);
-        if shares_memory != 0 && self.backend.at(pid) != At::Vfork {
-            return Err(self.unsupported(record, "clone", "parent and child run at the same time in one memory"));
-        }
         if forked.tid != tid {
             return Err(self.desync(record, &format!("the child is task {tid}"), &format!("it is task {}", forked.tid)));
         }
-        self.tasks.insert(tid, Task::new(forked.child));
-        self.task(record)?.forked = Some(tid);
+        let tgid = u32::try_from(tgid).unwrap_or(tid);
+        let parent = self.task(record)?;
+        parent.forked = Some(tid);
+        let shares = parent.shares;
+        let mut child = Task::new(forked.child, tgid);
+        child.shares = shares;
+        let thread = shares_memory != 0 && self.backend.at(pid) != At::Vfork;
+        // The agent holds the first one until all take turns, and lets it go with a record.
+        child.away = thread && !self.takes_turns();
+        self.tasks.insert(tid, child);
+        if thread {
+            self.share(record.head.tid);
+            self.share(tid);
+        }
         Ok(Step::Done)
     }
 
@@ -47,7 +54,7 @@ impl<B: Backend> Engine<B> {
             return Ok(Step::Done);
         }
         let pid = self.pid(record)?;
-        if self.backend.at(pid) == At::Vfork && self.child_in_parents_memory(record)? {
+        if self.backend.at(pid) == At::Vfork && self.child_in_parents_memory(record)? && !self.exec_ahead(record)? {
             return Ok(Step::NotYet);
         }
         let forked = self.task(record)?.forked.take();
@@ -66,6 +73,19 @@ impl<B: Backend> Engine<B> {
         Ok(child.is_some_and(|child| !child.execed && self.backend.at(child.pid) != At::Dead))
     }
 
+    /// Tasks that take turns cannot wait for each other's records: a child that stands at its exec makes it before its record says so.
+    fn exec_ahead(&mut self, record: &Record) -> Result<bool> {
+        let Some(tid) = self.task(record)?.forked.filter(|_| self.takes_turns()) else { return Ok(false) };
+        let Some(child) = self.tasks.get_mut(&tid) else { return Ok(false) };
+        let At::Call(call) = self.backend.at(child.pid) else { return Ok(false) };
+        if !is(call.nr, Special::Exec) {
+            return Ok(false);
+        }
+        (child.execed, child.ahead) = (true, true);
+        self.backend.exec(child.pid)?;
+        Ok(true)
+    }
+
     pub(in crate::replay) fn exec(&mut self, record: &Record) -> Result<Step> {
         if record.head.args[0] != 1 {
             let why = "the new image's addresses are random: a program with set-user-id, or personality(2)";
@@ -76,11 +96,32 @@ impl<B: Backend> Engine<B> {
             // The container's first image: its runtime made the call.
             return Ok(Step::Done);
         }
-        self.stand_at(record, Special::Exec)?;
-        self.timers.forget_posix(record.head.tid);
-        self.backend.exec(pid)?;
-        self.task(record)?.execed = true;
+        let tid = record.head.tid;
+        if std::mem::take(&mut self.task(record)?.ahead) {
+            return Ok(Step::Done);
+        }
+        let caller = if record.head.args[1] == 1 {
+            self.thread_at_exec(record)?
+        } else {
+            self.stand_at(record, Special::Exec)?;
+            pid
+        };
+        self.timers.forget_posix(tid);
+        let pid = self.backend.exec(caller)?;
+        // The other tasks of the process are gone.
+        let tgid = self.task(record)?.tgid;
+        self.tasks.retain(|other, task| *other == tid || task.tgid != tgid);
+        let task = self.task(record)?;
+        (task.pid, task.execed, task.shares, task.doomed, task.pending) = (pid, true, false, false, None);
         Ok(Step::Done)
+    }
+
+    /// The task of a record's process that stands at an exec. It goes on by the number of the record.
+    fn thread_at_exec(&self, record: &Record) -> Result<Pid> {
+        let tgid = self.tasks.get(&record.head.tid).map(|task| task.tgid);
+        let stands = |task: &Task| matches!(self.backend.at(task.pid), At::Call(call) if is(call.nr, Special::Exec));
+        let found = self.tasks.values().find(|task| Some(task.tgid) == tgid && stands(task));
+        found.map(|task| task.pid).ok_or_else(|| self.desync(record, "a thread at its exec", "none is"))
     }
 
     /// The new image's stack gets what the source's had: the random bytes, and no vDSO.
@@ -113,28 +154,55 @@ impl<B: Backend> Engine<B> {
 
     pub(in crate::replay) fn exit(&mut self, record: &Record) -> Result<Step> {
         let pid = self.pid(record)?;
-        let code = record.head.args[0];
-        let signal = (code & 0x7f) as i32;
+        let Task { tgid, doomed, .. } = *self.task(record)?;
+        let signal = (record.head.args[0] & 0x7f) as i32;
         self.timers.forget(record.head.tid);
-        if record.head.tid == 1 {
-            // With the first task the kernel ends all others of the namespace, and waits until they are reaped: our helper too.
-            self.last_pid.finish();
-            self.ended = true;
-            let others: Vec<_> = self.live_tasks().filter(|(tid, _)| *tid != 1).map(|(_, pid)| pid).collect();
-            for other in others {
-                self.backend.kill(other, libc::SIGKILL)?;
+        if self.backend.at(pid) != At::Dead && !doomed {
+            let whole = signal != 0 || self.stands_at_process_end(record)?;
+            let alone =
+                !self.tasks.values().any(|task| task.tgid == tgid && task.pid != pid && self.backend.at(task.pid) != At::Dead);
+            if tgid == 1 && (whole || alone) {
+                self.end_namespace()?;
+            }
+            if signal != 0 {
+                self.backend.kill(pid, libc::SIGKILL)?;
+            } else {
+                self.backend.exit(pid)?;
             }
         }
-        if self.backend.at(pid) == At::Dead {
-            return Ok(Step::Done);
+        if record.head.tid != tgid {
+            // Nobody waits for a thread.
+            self.tasks.remove(&record.head.tid);
         }
-        if signal != 0 {
-            self.backend.kill(pid, libc::SIGKILL)?;
-            return Ok(Step::Done);
-        }
-        self.stand_at(record, Special::Exit)?;
-        self.backend.exit(pid)?;
         Ok(Step::Done)
+    }
+
+    /// Takes a task to its exit. Is it that of its whole process?
+    fn stands_at_process_end(&mut self, record: &Record) -> Result<bool> {
+        self.stand_at(record, Special::Exit)?;
+        let pid = self.pid(record)?;
+        Ok(matches!(self.backend.at(pid), At::Call(call) if i64::from(call.nr) == libc::SYS_exit_group))
+    }
+
+    /// With the first process the kernel ends all others of the namespace, and waits until they are reaped: our helper too.
+    fn end_namespace(&mut self) -> Result<()> {
+        self.last_pid.finish();
+        self.ended = true;
+        let others: Vec<_> = self.tasks.values().filter(|task| task.tgid != 1).map(|task| task.pid).collect();
+        for other in others {
+            self.backend.kill(other, libc::SIGKILL)?;
+        }
+        Ok(())
+    }
+
+    /// Does another task of this one's process stand where it ends all others: at its exec, or at the process's exit?
+    pub(super) fn ends_by_another(&self, record: &Record) -> bool {
+        let Some(own) = self.tasks.get(&record.head.tid) else { return false };
+        let ends = |task: &Task| match self.backend.at(task.pid) {
+            At::Call(call) => i64::from(call.nr) == libc::SYS_exit_group || is(call.nr, Special::Exec),
+            _ => false,
+        };
+        self.tasks.values().any(|task| task.tgid == own.tgid && task.pid != own.pid && ends(task))
     }
 
     /// Reaps the child that the source reaped, then writes what it was told of it.
@@ -174,10 +242,10 @@ impl<B: Backend> Engine<B> {
             self.backend.finish(pid, pending.ret)?;
         }
         let call = self.stand_at_call(record)?;
-        let row = syscalls::row(call.nr);
-        if row.is_some_and(|row| row.policy == Policy::Special(special)) {
+        if is(call.nr, special) {
             return Ok(());
         }
+        let row = syscalls::row(call.nr);
         let found = format!("{}{:x?} at {:#x}", row.map_or("an unknown call", |row| row.name), call.args, call.ip);
         let expected = match Kind::from_u8(record.head.kind) {
             Some(Kind::Fork) => "a fork",
@@ -186,6 +254,10 @@ impl<B: Backend> Engine<B> {
         };
         Err(self.desync(record, expected, &found))
     }
+}
+
+fn is(nr: i32, special: Special) -> bool {
+    syscalls::row(nr).is_some_and(|row| row.policy == Policy::Special(special))
 }
 
 /// The child that wait4 reaped: none if it only stopped or went on.

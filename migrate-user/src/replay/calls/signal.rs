@@ -39,6 +39,11 @@ impl<B: Backend> Engine<B> {
                 self.task(record)?.stopped = true;
                 return Ok(Step::Done);
             }
+            // Its process ends, or enters another image, by another of its tasks.
+            (SIG_DFL, Default::End) if signal == libc::SIGKILL && self.ends_by_another(record) => {
+                self.task(record)?.doomed = true;
+                return Ok(Step::Done);
+            }
             (SIG_DFL, Default::End) => {
                 self.backend.kill(pid, signal)?;
                 return Ok(Step::Done);

@@ -6,6 +6,7 @@ use super::Site;
 use crate::replay::backend::Backend;
 use crate::replay::engine::{Engine, Step};
 use crate::replay::error::Result;
+use crate::sys::pidfd::PidFd;
 use crate::sys::ptrace::Pid;
 use migrate_common::record::Class;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -18,11 +19,9 @@ const IOV_LEN: usize = 24;
 const CONTROL: usize = 32;
 const CONTROL_LEN: usize = 40;
 
-/// The descriptor of another process.
+/// A task's descriptor.
 pub(super) fn take_fd(pid: Pid, fd: u64) -> Option<OwnedFd> {
-    let pid = rustix::process::Pid::from_raw(pid)?;
-    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
-    rustix::process::pidfd_getfd(pidfd, i32::try_from(fd).ok()?, rustix::process::PidfdGetfdFlags::empty()).ok()
+    PidFd::open(pid).ok()?.get(i32::try_from(fd).ok()?).ok()
 }
 
 fn socket_option(fd: &OwnedFd, option: i32) -> Option<u64> {

@@ -130,7 +130,7 @@ impl Ptrace {
                     let regs = ptrace::regs(pid)?;
                     let task = self.task_mut(pid)?;
                     let at = At::Call(call_of(&regs));
-                    *task = Task { gadget: task.gadget, stop: Stopped::Emulated, ..Task::new(regs, at) };
+                    *task = Task { gadget: task.gadget, stop: Stopped::Emulated, ..Task::new(task.tgid, regs, at) };
                     return Ok(false);
                 }
                 Stop::Exited(_) | Stop::Killed(_) => {

@@ -17,8 +17,9 @@ impl Ptrace {
         {
             return self.enter_handler(pid, signal, info);
         }
+        let tgid = self.task(pid)?.tgid;
         let queue =
-            || ptrace::tgkill(pid, pid, signal).map_err(|source| BackendError::Io { what: "sending a signal", pid, source });
+            || ptrace::tgkill(tgid, pid, signal).map_err(|source| BackendError::Io { what: "sending a signal", pid, source });
         match interrupted {
             Some(Interrupted { ret, mask: Some(mask) }) => {
                 // Only a call that swaps the mask makes the kernel save the right one in the frame: wait as the source did,
@@ -74,12 +75,18 @@ impl Ptrace {
         if self.at(pid) == At::Dead {
             return Ok(());
         }
+        let tgid = self.task(pid)?.tgid;
+        if !self.others(pid).is_empty() || self.ended_leaders.contains(&tgid) {
+            // What its parent is told comes from the log.
+            ptrace::tgkill(tgid, pid, libc::SIGKILL).map_err(|source| BackendError::Io { what: "killing", pid, source })?;
+            return self.reap_process(pid);
+        }
         if let At::Fault(own) = self.at(pid)
             && own == signal
         {
             self.resume(pid, Resume::Cont, signal)?;
         } else {
-            ptrace::tgkill(pid, pid, signal).map_err(|source| BackendError::Io { what: "killing", pid, source })?;
+            ptrace::tgkill(tgid, pid, signal).map_err(|source| BackendError::Io { what: "killing", pid, source })?;
             // A task that was just killed for good cannot be resumed any more.
             if let Err(error) = self.resume(pid, Resume::Cont, 0)
                 && !matches!(&error, BackendError::Ptrace(e) if e.is_gone())

@@ -39,7 +39,7 @@ impl Ptrace {
         match stop {
             Stop::Execed => {
                 let regs = self.leave_exec(pid)?;
-                self.tasks.insert(pid, Task::new(regs, At::User));
+                self.tasks.insert(pid, Task::new(pid, regs, At::User));
                 return Ok(true);
             }
             Stop::Signal(signal) => ptrace::resume(pid, Resume::Cont, signal)?,

@@ -22,7 +22,7 @@ impl Backend for Ptrace {
                 let regs = ptrace::regs(pid)?;
                 let at = At::Call(call_of(&regs));
                 let task = self.task_mut(pid)?;
-                *task = Task { gadget: task.gadget, stop, ..Task::new(regs, at) };
+                *task = Task { gadget: task.gadget, stop, ..Task::new(task.tgid, regs, at) };
                 return Ok(at);
             }
             Stop::Signal(signal) => At::Fault(signal),
@@ -84,10 +84,10 @@ impl Backend for Ptrace {
             stop => return Err(self.unexpected(child, stop, "start")),
         }
         let regs = ptrace::regs(child)?;
-        self.tasks.insert(child, Task::new(regs, At::User));
-        let tid = ptrace::namespace_tid(child)
-            .map_err(|source| BackendError::Io { what: "reading the number", pid: child, source })?
-            .unsigned_abs();
+        let numbers =
+            ptrace::numbers(child).map_err(|source| BackendError::Io { what: "reading the numbers", pid: child, source })?;
+        self.tasks.insert(child, Task::new(numbers.tgid, regs, At::User));
+        let tid = numbers.ns_tid.unsigned_abs();
         if vfork {
             self.resume(pid, Resume::Syscall, 0)?;
             self.set_at(pid, At::Vfork)?;
@@ -105,16 +105,15 @@ impl Backend for Ptrace {
         }
     }
 
-    fn exec(&mut self, pid: Pid) -> Result<()> {
+    fn exec(&mut self, pid: Pid) -> Result<Pid> {
         let At::Call(call) = self.at(pid) else {
             return Err(BackendError::Unexpected { pid, stop: format!("{:?}", self.at(pid)), doing: "exec" });
         };
+        if !self.others(pid).is_empty() {
+            return self.exec_alone(pid, &call);
+        }
         match self.make_again(pid, &call, "exec")? {
-            Stop::Execed => {
-                let regs = self.leave_exec(pid)?;
-                self.tasks.insert(pid, Task::new(regs, At::User));
-                Ok(())
-            }
+            Stop::Execed => self.executed(pid, pid),
             stop => Err(self.unexpected(pid, stop, "exec")),
         }
     }
@@ -135,13 +134,7 @@ impl Backend for Ptrace {
             return Err(BackendError::Unexpected { pid, stop: format!("{:?}", task.at), doing: "exit" });
         };
         task.make_call(&call);
-        match self.resume_past_signals(pid, Resume::Cont)? {
-            Stop::Exited(_) | Stop::Killed(_) => {
-                self.died(pid);
-                Ok(())
-            }
-            stop => Err(self.unexpected(pid, stop, "exit")),
-        }
+        self.end(pid, i64::from(call.nr) == libc::SYS_exit_group)
     }
 
     fn kill(&mut self, pid: Pid, signal: i32) -> Result<()> {
