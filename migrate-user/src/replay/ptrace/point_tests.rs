@@ -68,7 +68,7 @@ impl Twins {
         ptrace::interrupt(source).unwrap();
         assert!(matches!(ptrace::wait(Wait::For(source), false).unwrap(), Waited::Stopped(_, Stop::Event)));
         let mut backend = Ptrace::new();
-        backend.tasks.insert(source, Task::new(ptrace::regs(source).unwrap(), At::User));
+        backend.tasks.insert(source, Task::new(source, ptrace::regs(source).unwrap(), At::User));
         // The C library makes calls of its own in a new child.
         loop {
             let At::Call(call) = backend.run(source, Expect::Injected).unwrap() else { panic!("it makes calls") };
