@@ -1,7 +1,7 @@
 //! Live migration of Docker containers by logging and replay.
 //!
 //! The data path is the module list: [`probe`] captures, [`ring`] orders, [`round`] cuts and compresses, [`wire`] ships,
-//! [`replay`] feeds the replica, [`golive`] hands over. [`container`] speaks with Docker, the OCI runtime and cgroups,
+//! [`replay`] feeds the replica, [`verify`] proves it equal, [`golive`] hands over. [`container`] speaks with Docker, the OCI runtime and cgroups,
 //! [`agent`] ties it together, [`cli`] is what people see, [`sys`] holds the system calls that no library has.
 
 pub mod agent;
@@ -15,4 +15,5 @@ pub mod replay;
 pub mod ring;
 pub mod round;
 pub mod sys;
+pub mod verify;
 pub mod wire;

@@ -29,6 +29,7 @@ pub use report::{
 pub use server::{Handler, ServeError, bind, serve};
 
 use crate::round::policy;
+use crate::verify::Verify;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -96,6 +97,9 @@ pub struct MoveRequest {
     /// Goes through all checks and changes nothing.
     #[serde(default)]
     pub dry_run: bool,
+    /// What is compared before the replica goes live.
+    #[serde(default)]
+    pub verify: Verify,
 }
 
 fn default_down_time_ms() -> u64 {

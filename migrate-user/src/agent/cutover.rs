@@ -7,6 +7,8 @@ use crate::replay::live::PendingSignal;
 use crate::replay::wait::Wait;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::ptrace::{self, Pid, SIGINFO_BYTES};
+use crate::verify::Print;
+use crate::verify::registers::TaskRegisters;
 use serde::{Deserialize, Serialize};
 
 /// The frozen source.
@@ -19,6 +21,13 @@ pub struct CutOver {
     pub waits: Vec<Wait>,
     /// Packets that came while nobody listened.
     pub stragglers: Vec<Bytes>,
+}
+
+/// What is compared before a replica goes live.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MemoryState {
+    pub print: Print,
+    pub registers: Vec<TaskRegisters>,
 }
 
 impl CutOver {

@@ -14,8 +14,7 @@ pub use self::groups::{GroupCount, GroupCounts};
 use self::log_thread::{Input, LogThread};
 use super::lease::Lease;
 use super::probes::{Probes, ProbesError};
-use crate::golive::signals::PendingSignals;
-use crate::probe::gate::{Gate, GateError, GateHandle};
+use crate::probe::gate::{Gate, GateError, GateHandle, Stopped};
 use crate::probe::serial::{Policy, Rotations, Serial};
 use crate::ring::RingError;
 use crate::round::spool::Totals;
@@ -214,10 +213,10 @@ impl Recording {
         }
     }
 
-    /// The signals that wait for the tasks of the frozen container.
+    /// The signals that wait for the tasks of the frozen container, and their registers.
     #[must_use]
-    pub fn pending_signals(&self) -> Option<Vec<PendingSignals>> {
-        self.gate.as_ref()?.pending()
+    pub fn stopped(&self) -> Option<Vec<Stopped>> {
+        self.gate.as_ref()?.stopped()
     }
 
     /// Reads the log from a chunk on, while it grows.

@@ -1,10 +1,11 @@
 //! The sending side of a move: carries out what [`wire::source`](crate::wire::source) says.
 //!
-//! [`drive`] is the loop, [`actions`] what its steps do, [`rounds`](super::rounds) the book-keeping, [`resolve`] what comes after an
+//! [`drive`] is the loop, [`actions`] what its steps do, [`proof`] what the target compares, [`rounds`](super::rounds) the book-keeping, [`resolve`] what comes after an
 //! agent's end or from an operator.
 
 mod actions;
 mod drive;
+mod proof;
 mod resolve;
 
 use super::api::{ApiError, Code, MoveReport, MoveRequest, Progress};
@@ -25,6 +26,7 @@ use crate::wire::durable::{Durable, Side, SourceState};
 use crate::wire::message::Prepare;
 use crate::wire::source::Outcome;
 use crate::wire::{Message, MigrationId, Source};
+use proof::Proof;
 use std::io::Read as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,6 +51,7 @@ struct Sending<'a> {
     stragglers: Option<Stragglers>,
     /// Those that it caught up to the capture.
     caught: Vec<Bytes>,
+    proof: Proof,
     /// The log, read as it is written; none before the first round.
     reader: Option<SpoolReader>,
     rounds: Rounds,
@@ -96,6 +99,7 @@ pub async fn run(daemon: &Arc<Daemon>, request: MoveRequest, progress: &mpsc::Se
         spec: serde_json::to_vec(&spec).map_err(failed)?.into(),
         image: spec.image_id.clone(),
         layer: daemon.layer_path(&id).exists(),
+        verify: request.verify,
     };
     let policy = Policy {
         down_time_target: Duration::from_millis(request.down_time_target_ms),
@@ -116,6 +120,7 @@ pub async fn run(daemon: &Arc<Daemon>, request: MoveRequest, progress: &mpsc::Se
         link: Some(link),
         policy,
         report,
+        proof: Proof::new(request.verify),
         mark: begun,
         ..Sending::of(daemon, durable)
     };
@@ -174,6 +179,7 @@ impl<'a> Sending<'a> {
             mute: None,
             stragglers: None,
             caught: Vec::new(),
+            proof: Proof::default(),
             reader: None,
             rounds: Rounds::default(),
             policy: Policy::default(),

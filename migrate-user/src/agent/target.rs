@@ -2,6 +2,7 @@
 
 mod actions;
 mod network;
+mod proof;
 
 use super::daemon::Daemon;
 use super::errors::text;
@@ -14,6 +15,7 @@ use crate::wire::durable::{Durable, Side, TargetState};
 use crate::wire::message::Prepare;
 use crate::wire::target::{Action, Outcome, Output};
 use crate::wire::{Message, Target, transport};
+use proof::Comparing;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +56,7 @@ struct Receiving {
     container: Option<String>,
     replica: Option<Replica>,
     restored: Option<Restored>,
+    comparing: Option<Comparing>,
     stragglers: Vec<Bytes>,
     spec: Option<Spec>,
 }
@@ -91,6 +94,7 @@ async fn serve(daemon: Arc<Daemon>, stream: TcpStream, peer: String) {
         container: None,
         replica: None,
         restored: None,
+        comparing: None,
         stragglers: Vec::new(),
         spec: None,
     };
@@ -209,6 +213,7 @@ pub async fn recover(daemon: &Arc<Daemon>) {
             durable: Some(durable),
             replica: None,
             restored: None,
+            comparing: None,
             stragglers: Vec::new(),
             spec: None,
         };

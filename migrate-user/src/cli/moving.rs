@@ -4,7 +4,8 @@ use super::text::{Align, bytes, count, micros, print, print_json, table};
 use super::{CliError, Global, client};
 use crate::agent::api::{MoveReport, MoveRequest, Request, Response};
 use crate::round::policy;
-use clap::Args;
+use crate::verify::Verify;
+use clap::{Args, ValueEnum};
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
@@ -36,9 +37,29 @@ pub(super) struct Move {
     /// Cut over after the last round however long that takes, rather than give up.
     #[arg(long)]
     force: bool,
+    /// What of the replica is compared with the frozen source before it goes live; pages that differ are shipped.
+    #[arg(long, value_enum, default_value_t = What::All, value_name = "WHAT")]
+    verify: What,
     /// Check everything on both hosts and change nothing.
     #[arg(long)]
     dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum What {
+    /// Nothing
+    Off,
+    /// All memory, and the registers of all tasks
+    All,
+}
+
+impl From<What> for Verify {
+    fn from(what: What) -> Self {
+        match what {
+            What::Off => Self::Off,
+            What::All => Self::All,
+        }
+    }
 }
 
 fn address(text: &str) -> Result<String, String> {
@@ -57,6 +78,7 @@ impl Move {
             max_rounds: self.max_rounds,
             force: self.force,
             dry_run: self.dry_run,
+            verify: self.verify.into(),
         };
         let report = match client::ask(global, &Request::Move(request))? {
             Response::Move(report) => report,
@@ -92,6 +114,7 @@ fn text(report: &MoveReport) -> String {
             ("last round", down.last_round_us),
             ("replay", down.replay_us),
             ("sockets", down.sockets_us),
+            ("compare", down.verify_us),
             ("address", down.address_us),
         ];
         let parts: Vec<_> = parts.iter().map(|(part, us)| format!("{part} {}", micros(*us))).collect();
@@ -105,8 +128,8 @@ fn text(report: &MoveReport) -> String {
             bytes(report.image_bytes),
             bytes(report.layer_bytes)
         ));
-        if let Some(pages) = report.pages_differing {
-            out.push_str(&format!("pages        {} differed and were shipped\n", count(pages)));
+        if let (Some(compared), Some(differing)) = (report.pages_compared, report.pages_differing) {
+            out.push_str(&pages(report, compared, differing));
         }
     }
     if report.connections_lost > 0 {
@@ -114,6 +137,16 @@ fn text(report: &MoveReport) -> String {
     }
     for warning in &report.warnings {
         out.push_str(&format!("warning: {warning}\n"));
+    }
+    out
+}
+
+fn pages(report: &MoveReport, compared: u64, differing: u64) -> String {
+    let kinds: Vec<_> = report.differing_by_kind.iter().map(|(kind, pages)| format!("{kind} {}", count(*pages))).collect();
+    let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+    let mut out = format!("pages        {} compared, {} differed and were shipped{kinds}\n", count(compared), count(differing));
+    for place in &report.differing_at {
+        out.push_str(&format!("             {place}\n"));
     }
     out
 }
@@ -153,6 +186,9 @@ mod tests {
             rounds: vec![round],
             down: DownTime { freeze_us: 300, replay_us: 61_200, total_us: 84_100, ..DownTime::default() },
             connections: 100,
+            pages_compared: Some(2048),
+            pages_differing: Some(2),
+            differing_by_kind: [("loader".to_owned(), 2)].into(),
             warnings: vec!["something".into()],
             ..MoveReport::default()
         };
@@ -160,6 +196,7 @@ mod tests {
         assert!(text.starts_with("web moved to h2:7077\n"), "{text}");
         assert!(text.contains("    1    1,204  1.00 MiB"), "{text}");
         assert!(text.contains("down time    84.1 ms  (freeze 300 us, last round 0 us, replay 61.2 ms"), "{text}");
+        assert!(text.contains("2,048 compared, 2 differed and were shipped (loader 2)"), "{text}");
         assert!(text.contains("100 handed over") && text.ends_with("warning: something\n"), "{text}");
     }
 

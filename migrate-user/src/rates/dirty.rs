@@ -142,7 +142,7 @@ fn runs_of_process(pid: i32, seen: &mut HashSet<u64>, runs: &mut Vec<Run>) -> io
         }
         shared_here.extend(shared);
         let none_of = category::ZERO_PAGE | if shared.is_none() { category::FILE } else { 0 };
-        let wanted = Wanted { all_of: category::PRESENT, none_of, protect: false };
+        let wanted = Wanted { all_of: category::PRESENT, any_of: 0, none_of, protect: false };
         pagemap.scan(start, end, wanted, |region: Region| {
             let (space, first_page) = match shared {
                 Some(inode) => (Space::Shared(inode), (region.start - start) / PAGE_BYTES),

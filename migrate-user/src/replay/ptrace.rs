@@ -8,6 +8,7 @@
 mod enter;
 mod group;
 pub mod point;
+mod registers;
 mod signal;
 mod start;
 mod tasks;

@@ -9,9 +9,11 @@ use super::engine::Engine;
 use super::error::Result;
 use super::live::{SOON_NS, timespec};
 use super::ptrace::ERESTART_RESTARTBLOCK;
+use crate::sys::ptrace::Pid;
 use serde::{Deserialize, Serialize};
 
 const TIMER_ABSTIME: u64 = 1;
+const TIMESPEC_BYTES: usize = 16;
 const NANOS_PER_MILLI: u64 = 1_000_000;
 /// The operation in futex(2)'s second argument, without its options.
 const FUTEX_OPERATION: u64 = 0x7f;
@@ -41,12 +43,12 @@ impl<B: Backend> Engine<B> {
         let [a, b, c, d, e, f] = call.args;
         let result = match i64::from(call.nr) {
             libc::SYS_poll => self.backend.begin_wait(pid, [a, b, left_ns.div_ceil(NANOS_PER_MILLI), d, e, f])?,
-            libc::SYS_nanosleep => self.begin_for(pid, left_ns, |left| [left, b, c, d, e, f])?,
+            libc::SYS_nanosleep => self.begin_for(pid, left_ns, b, |left| [left, b, c, d, e, f])?,
             libc::SYS_clock_nanosleep if b & TIMER_ABSTIME == 0 && is_monotonic(a) => {
-                self.begin_for(pid, left_ns, |left| [a, b, left, d, e, f])?
+                self.begin_for(pid, left_ns, d, |left| [a, b, left, d, e, f])?
             }
             libc::SYS_futex if b & FUTEX_OPERATION == libc::FUTEX_WAIT as u64 => {
-                self.begin_for(pid, left_ns, |left| [a, b, c, left, e, f])?
+                self.begin_for(pid, left_ns, 0, |left| [a, b, c, left, e, f])?
             }
             _ => return Ok(()),
         };
@@ -57,9 +59,16 @@ impl<B: Backend> Engine<B> {
         Ok(())
     }
 
-    /// Begins a wait whose arguments, made by `args`, point to a time.
-    fn begin_for(&mut self, pid: crate::sys::ptrace::Pid, left_ns: u64, args: impl FnOnce(u64) -> [u64; 6]) -> Result<i64> {
-        self.lend(pid, &timespec(left_ns), |engine, at| Ok(engine.backend.begin_wait(pid, args(at))?))
+    /// Begins a wait whose arguments, made by `args`, point to a time. At `left_at`, if that is not 0, the kernel writes the time that
+    /// is left when it is interrupted: the program keeps what the source's kernel wrote there.
+    fn begin_for(&mut self, pid: Pid, left_ns: u64, left_at: u64, args: impl FnOnce(u64) -> [u64; 6]) -> Result<i64> {
+        let mut left = [0; TIMESPEC_BYTES];
+        let kept = left_at != 0 && self.backend.read(pid, left_at, &mut left).is_ok();
+        let result = self.lend(pid, &timespec(left_ns), |engine, at| Ok(engine.backend.begin_wait(pid, args(at))?))?;
+        if kept {
+            self.backend.write(pid, left_at, &left)?;
+        }
+        Ok(result)
     }
 }
 

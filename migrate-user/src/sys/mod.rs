@@ -19,6 +19,7 @@ pub mod pidfd;
 pub mod poll;
 pub mod ptrace;
 pub mod raw_tcp;
+pub mod regset;
 pub mod sched;
 pub mod signals;
 pub mod sock_diag;

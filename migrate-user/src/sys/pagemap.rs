@@ -74,6 +74,8 @@ nix::ioctl_readwrite!(pagemap_scan, b'f', 16, ScanArg);
 pub struct Wanted {
     /// Categories that a page must be of.
     pub all_of: u64,
+    /// Categories of which it must be of one; 0: of any or none.
+    pub any_of: u64,
     /// Categories that it must not be of.
     pub none_of: u64,
     /// Write-protect the pages again that are returned. Each has to be tracked by a userfaultfd.
@@ -109,6 +111,7 @@ impl Pagemap {
                 vec_len: REGIONS as u64,
                 category_inverted: wanted.none_of,
                 category_mask: wanted.all_of | wanted.none_of,
+                category_anyof_mask: wanted.any_of,
                 return_mask: category::WRITTEN | category::PRESENT | category::FILE,
                 ..ScanArg::default()
             };
@@ -146,7 +149,7 @@ mod tests {
         }
         // SAFETY: within the mapping; reading maps the page of zeros.
         unsafe { at.cast::<u8>().add(9 * 4096).read_volatile() };
-        let wanted = Wanted { all_of: category::PRESENT, none_of: category::FILE | category::ZERO_PAGE, protect: false };
+        let wanted = Wanted { all_of: category::PRESENT, any_of: 0, none_of: category::FILE | category::ZERO_PAGE, protect: false };
         let mut found = Vec::new();
         let pagemap = Pagemap::open(i32::try_from(std::process::id()).unwrap()).unwrap();
         let scanned = pagemap.scan(start, start + 16 * 4096, wanted, |region| found.push((region.start - start, region.pages())));

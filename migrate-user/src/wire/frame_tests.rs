@@ -1,19 +1,22 @@
 use proptest::prelude::*;
 
 use super::super::message::{
-    Abort, Final, Go, ImageData, ImageDone, Late, LayerData, LayerDone, Live, MigrationId, NeedImage, Prepare, Prepared, Ready,
-    Refuse, Replayed, Round, Status, StatusIs, Verdict,
+    Abort, Compared, Final, Go, ImageData, ImageDone, Late, LayerData, LayerDone, Live, Memory, MigrationId, NeedImage, Pages, Prepare,
+    Prepared, Ready, Refuse, Replayed, Round, Status, StatusIs, Verdict, Wanted,
 };
 use super::super::{Blob, Hello};
 use super::*;
+use crate::verify::Verify;
 
 fn every_kind() -> Vec<Message> {
     let id = MigrationId([0xab; 16]);
     let (why, breakdown) = ("because".to_owned(), vec![("freeze".to_owned(), 40_000), ("sockets".to_owned(), 7)]);
+    let differing = vec![("loader".to_owned(), 2)];
+    let compared = Compared { pages: 900, differing, tasks: 3, tasks_taken: 1, verify_ns: 7, ..Compared::default() };
     vec![
         Hello { kernel_release: "6.18.0".into(), monotonic_ns: u64::MAX, ..Hello::new() }.into(),
         Refuse { why: why.clone() }.into(),
-        Prepare { id, spec: Blob(b"{}".to_vec()), image: "sha256:0".into(), layer: true }.into(),
+        Prepare { id, spec: Blob(b"{}".to_vec()), image: "sha256:0".into(), layer: true, verify: Verify::All }.into(),
         NeedImage { needed: true }.into(),
         ImageData { bytes: Blob(vec![1, 2, 3]) }.into(),
         ImageDone {}.into(),
@@ -23,13 +26,16 @@ fn every_kind() -> Vec<Message> {
         Round { round: 4, chunk: Blob(vec![9; 300]) }.into(),
         Replayed { round: 4, chunk: 77, records: 1000, replay_ns: 1 << 40 }.into(),
         Final { chunks: 78, digest: [5; 32], snapshot: Blob(vec![8; 20]) }.into(),
-        Ready { digest: [5; 32], breakdown: breakdown.clone() }.into(),
+        Ready { digest: [5; 32], breakdown: breakdown.clone(), compared: Some(compared) }.into(),
         Go {}.into(),
         Live { breakdown }.into(),
         Abort { why }.into(),
         Status { protocol: 1, id }.into(),
         StatusIs { verdict: Verdict::Undecided }.into(),
         Late { packets: vec![Blob(vec![9; 40]), Blob(vec![])] }.into(),
+        Memory { bytes: Blob(vec![6; 32]) }.into(),
+        Wanted { pages: Blob(vec![7; 9]) }.into(),
+        Pages { bytes: Blob(vec![8; 4096]) }.into(),
     ]
 }
 
@@ -37,8 +43,8 @@ fn every_kind() -> Vec<Message> {
 fn every_message_reads_back_and_has_its_own_number() {
     let messages = every_kind();
     let numbers: Vec<u16> = messages.iter().map(|message| message.kind() as u16).collect();
-    assert_eq!(numbers, (1..=19).collect::<Vec<_>>());
-    assert_eq!((Kind::from_u16(0), Kind::from_u16(20)), (None, None));
+    assert_eq!(numbers, (1..=22).collect::<Vec<_>>());
+    assert_eq!((Kind::from_u16(0), Kind::from_u16(23)), (None, None));
     for message in messages {
         let bytes = encode(&message).unwrap();
         assert_eq!(decode(&bytes).unwrap(), Some((message, bytes.len())));

@@ -29,7 +29,10 @@ pub fn machines(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::{Final, Go, Live, NeedImage, Prepare, Prepared, Ready, Round, StatusIs, Verdict};
+    use super::super::message::{
+        Compared, Final, Go, Live, Memory, NeedImage, Pages, Prepare, Prepared, Ready, Round, StatusIs, Verdict, Wanted,
+    };
+    use crate::verify::Verify;
     use super::super::{Hello, MigrationId};
     use super::*;
     use crate::round::Chain;
@@ -69,12 +72,15 @@ mod tests {
         let digest = Chain::new(&id.0).link();
         let messages: Vec<Message> = vec![
             Hello::new().into(),
-            Prepare { id, spec: b"{}".to_vec().into(), image: "image".into(), layer: false }.into(),
+            Prepare { id, spec: b"{}".to_vec().into(), image: "image".into(), layer: false, verify: Verify::All }.into(),
             NeedImage { needed: false }.into(),
             Prepared {}.into(),
             Round { round: 0, chunk: vec![0; 100].into() }.into(),
             Final { chunks: 0, digest, snapshot: vec![1].into() }.into(),
-            Ready { digest, breakdown: vec![("apply".into(), 5)] }.into(),
+            Ready { digest, breakdown: vec![("apply".into(), 5)], compared: Some(Compared { pages: 3, ..Compared::default() }) }.into(),
+            Memory { bytes: vec![2].into() }.into(),
+            Wanted { pages: vec![3].into() }.into(),
+            Pages { bytes: vec![4].into() }.into(),
             Go {}.into(),
             StatusIs { verdict: Verdict::Undecided }.into(),
             Live { breakdown: Vec::new() }.into(),
@@ -83,8 +89,8 @@ mod tests {
         for (message, frame) in messages.iter().zip(&frames) {
             write("frame_decode", &format!("{:?}", message.kind()).to_lowercase(), frame);
         }
-        write("hostile", "source", &[&frames[0], &frames[1], &frames[5], &frames[7]].map(Vec::as_slice).concat());
-        write("hostile", "target", &[&frames[0], &frames[2], &frames[3], &frames[6], &frames[9]].map(Vec::as_slice).concat());
+        write("hostile", "source", &[&frames[0], &frames[1], &frames[5], &frames[7], &frames[9], &frames[10]].map(Vec::as_slice).concat());
+        write("hostile", "target", &[&frames[0], &frames[2], &frames[3], &frames[8], &frames[6], &frames[12]].map(Vec::as_slice).concat());
         write("hostile", "all", &frames.concat());
         let benign: Vec<u8> = (0..world::BENIGN.len() as u8).collect();
         for rounds in [0, 12, 28] {

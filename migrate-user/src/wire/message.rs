@@ -9,6 +9,7 @@ use super::blob::Blob;
 use super::error::WireError;
 use super::hello::Hello;
 use crate::round::chunk;
+use crate::verify::Verify;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -16,6 +17,8 @@ const MIB: usize = 1 << 20;
 pub const DATA_BYTES: usize = MIB;
 /// Chunks that the source may have sent without their [`Replayed`].
 pub const WINDOW: u64 = 32;
+/// How many bytes of memory pages go into one message.
+pub const PAGES_BYTES: usize = 16 * MIB;
 
 macro_rules! messages {
     ($($(#[$doc:meta])* $name:ident($body:ty) = $number:literal, max $max:expr;)*) => {
@@ -112,6 +115,12 @@ messages! {
     /// Source, after `Live` came: packets that reached it since its capture. Outside of the state machines: it may be missing, and
     /// nobody answers it.
     Late(Late) = 19, max 64 * MIB;
+    /// Source, after `Final`, if the memory is compared: its hashes, and the registers of its tasks.
+    Memory(Memory) = 20, max 512 * MIB;
+    /// Target: pages that it wants to see.
+    Wanted(Wanted) = 21, max MIB;
+    /// Source: their bytes.
+    Pages(Pages) = 22, max PAGES_BYTES + KIB;
 }
 
 fn decode<'a, T: Deserialize<'a>>(kind: Kind, bytes: &'a [u8]) -> Result<T, WireError> {
@@ -133,6 +142,8 @@ pub struct Prepare {
     pub image: String,
     /// Whether the files that the container's own layer held at its start follow.
     pub layer: bool,
+    /// What is compared before the replica goes live.
+    pub verify: Verify,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,6 +206,42 @@ pub struct Ready {
     /// As in [`Final`], over the chunks that were replayed.
     pub digest: [u8; 32],
     pub breakdown: Breakdown,
+    /// What the comparison of the memory found, if there was one.
+    pub compared: Option<Compared>,
+}
+
+/// What a comparison of memory and registers found, and mended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compared {
+    /// Pages of which either side has a copy.
+    pub pages: u64,
+    /// Those that differed, by the names of [`Kind`](crate::verify::Kind).
+    pub differing: Vec<(String, u64)>,
+    /// Where the first of them are.
+    pub places: Vec<String>,
+    pub tasks: u64,
+    /// Tasks that computed when the source was frozen, and whose registers were shipped.
+    pub tasks_taken: u64,
+    /// From the last step before it to its end, waiting for the source included.
+    pub verify_ns: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// As `verify` encodes it.
+    pub bytes: Blob,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// As `verify` encodes them.
+    pub pages: Blob,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pages {
+    /// One after the other, in the order in which they were asked for.
+    pub bytes: Blob,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

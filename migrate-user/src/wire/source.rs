@@ -13,7 +13,9 @@
 use super::actions::{Phase, Queue};
 use super::durable::SourceState;
 use super::hello::{Hello, PROTOCOL};
-use super::message::{Abort, Final, Go, ImageDone, LayerDone, Message, MigrationId, Prepare, Round, Status, Verdict, WINDOW};
+use super::message::{
+    Abort, Final, Go, ImageDone, LayerDone, Memory, Message, MigrationId, Pages, Prepare, Round, Status, Verdict, WINDOW,
+};
 use crate::round::{Chain, Chunk};
 
 /// What the executor is to do. Each may be repeated after a crash and must then do no harm.
@@ -30,6 +32,10 @@ pub enum Action {
     Freeze,
     /// Read the frozen container's kernel objects; answered by [`Output::Snapshot`].
     Capture,
+    /// Hash the frozen container's memory and read its tasks' registers; answered by [`Output::Memory`].
+    Hash,
+    /// Read these pages of it; answered by [`Output::Pages`].
+    ReadPages(Vec<u8>),
     /// Unmute and thaw, whether or not it was frozen. Repeated until it succeeds; wait longer with each attempt.
     Thaw {
         attempt: u32,
@@ -51,6 +57,10 @@ pub enum Output {
     None,
     /// Of [`Action::Capture`].
     Snapshot(Vec<u8>),
+    /// Of [`Action::Hash`].
+    Memory(Vec<u8>),
+    /// Of [`Action::ReadPages`].
+    Pages(Vec<u8>),
 }
 
 /// How a migration ended on the source.
@@ -77,6 +87,7 @@ pub struct Source {
     frozen: bool,
     drained: bool,
     final_queued: bool,
+    memory_queued: bool,
     /// Whether the target has said that it knows nothing of a migration that was committed.
     forgotten: bool,
     attempt: u32,
@@ -123,6 +134,7 @@ impl Source {
             frozen: false,
             drained: false,
             final_queued: false,
+            memory_queued: false,
             forgotten: false,
             attempt: 0,
             why: String::new(),
@@ -148,8 +160,20 @@ impl Source {
                 let (chunks, digest) = (self.sent, self.chain.link());
                 self.final_queued = true;
                 self.queue.push(Action::Send(Final { chunks, digest, snapshot: snapshot.into() }.into()));
+                if self.verifies() {
+                    self.queue.push(Action::Hash);
+                }
             }
-            (Action::Capture, Output::None) if self.phase == Phase::Final => self.abort("no snapshot was captured", true),
+            (Action::Hash, Output::Memory(bytes)) if self.phase == Phase::Final => {
+                self.memory_queued = true;
+                self.queue.push(Action::Send(Memory { bytes: bytes.into() }.into()));
+            }
+            (Action::ReadPages(_), Output::Pages(bytes)) if self.phase == Phase::Final => {
+                self.queue.push(Action::Send(Pages { bytes: bytes.into() }.into()));
+            }
+            (Action::Capture | Action::Hash | Action::ReadPages(_), _) if self.phase == Phase::Final => {
+                self.abort("the frozen container gave something else than was asked for", true);
+            }
             (Action::Write(SourceState::Aborted), _) => self.end_aborted(),
             (Action::Write(SourceState::Moved), _) => self.end(Outcome::Moved),
             (Action::Connect { .. }, _) if self.phase == Phase::InDoubt => {
@@ -172,7 +196,13 @@ impl Source {
             // What is on disk leads a restarted agent to the same end.
             Action::Write(SourceState::Aborted) => self.end_aborted(),
             Action::Write(SourceState::Moved) => self.end(Outcome::Moved),
-            Action::Write(_) | Action::SendImage | Action::SendLayer | Action::Freeze | Action::Capture => {
+            Action::Write(_)
+            | Action::SendImage
+            | Action::SendLayer
+            | Action::Freeze
+            | Action::Capture
+            | Action::Hash
+            | Action::ReadPages(_) => {
                 if self.is_before_go() {
                     self.abort(why, true);
                 }
@@ -214,12 +244,17 @@ impl Source {
             (Phase::Round | Phase::Final, Message::Replayed(r)) if r.chunk == self.replayed && self.replayed < self.sent => {
                 self.replayed += 1;
             }
+            (Phase::Final, Message::Wanted(wanted)) if self.memory_queued && self.all_sent() => {
+                self.queue.push(Action::ReadPages(wanted.pages.0));
+            }
             (Phase::Final, Message::Ready(ready)) if self.final_queued && self.all_sent() && self.replayed == self.sent => {
-                if ready.digest == self.chain.link() {
+                if ready.digest != self.chain.link() {
+                    self.abort("the target has replayed another log than was sent", true);
+                } else if (ready.compared.is_some(), self.memory_queued) != (self.verifies(), self.verifies()) {
+                    self.abort("the target has not compared the memory that it was to compare, or another", true);
+                } else {
                     self.phase = Phase::Ready;
                     self.queue.push(Action::Write(SourceState::Committed));
-                } else {
-                    self.abort("the target has replayed another log than was sent", true);
                 }
             }
             (phase, message) => self.abort(&unexpected(phase, &message), true),
@@ -316,6 +351,10 @@ impl Source {
 
     fn is_before_go(&self) -> bool {
         self.phase <= Phase::Ready
+    }
+
+    fn verifies(&self) -> bool {
+        self.prepare.as_ref().is_some_and(|prepare| prepare.verify.is_on())
     }
 
     /// An answer can overtake the executor's word that the question was sent; nothing more than that may be outstanding.

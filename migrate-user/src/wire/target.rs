@@ -10,8 +10,10 @@
 use super::actions::{Phase, Queue};
 use super::durable::TargetState;
 use super::hello::{Hello, PROTOCOL};
-use super::message::{Abort, Breakdown, Live, Message, MigrationId, NeedImage, Prepare, Prepared, Ready, Refuse, Replayed};
-use super::message::{StatusIs, Verdict};
+use super::message::{
+    Abort, Breakdown, Compared, Live, Message, MigrationId, NeedImage, Prepare, Prepared, Ready, Refuse, Replayed, StatusIs, Verdict,
+    Wanted,
+};
 use crate::round::{Chain, Chunk};
 
 /// What the executor is to do. Each may be repeated after a crash and must then do no harm.
@@ -42,6 +44,10 @@ pub enum Action {
     },
     /// Apply the source's snapshot; answered by [`Output::Parts`].
     Apply(Vec<u8>),
+    /// Compare the replica's memory with the source's; answered by [`Output::Differs`] or [`Output::Compared`].
+    Compare(Vec<u8>),
+    /// Compare these pages, which were asked for, and write those that differ; answered as [`Action::Compare`] is.
+    Patch(Vec<u8>),
     /// Let the replica's tasks run on by themselves, still muted.
     Detach,
     /// Unmute and announce the address; answered by [`Output::Parts`]. Repeated until it succeeds.
@@ -65,6 +71,10 @@ pub enum Output {
     Replayed { records: u64, replay_ns: u64 },
     /// The parts of the time that it took.
     Parts(Breakdown),
+    /// Pages that the source is to send.
+    Differs(Vec<u8>),
+    /// The replica's memory is the source's.
+    Compared(Compared),
 }
 
 /// How a migration ended on the target.
@@ -90,12 +100,26 @@ pub struct Target {
     wants: Wants,
     chain: Chain,
     received: u64,
+    verifying: Verifying,
     /// A `Live` was written without success: it may be on disk.
     live_tried: bool,
     /// A `Status` waits for the end.
     asked: bool,
     why: String,
     outcome: Option<Outcome>,
+}
+
+/// How far the comparison of the memory is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Verifying {
+    /// What [`Action::Apply`] gave, once it was answered.
+    applied: Option<Breakdown>,
+    /// The source's hashes, until they are compared.
+    memory: Option<Vec<u8>>,
+    /// Whether they came.
+    came: bool,
+    /// Pages were asked for.
+    asked: bool,
 }
 
 /// What the source still has to send before the replica can be made.
@@ -120,6 +144,7 @@ impl Target {
             wants: Wants::default(),
             chain: Chain::new(&[]),
             received: 0,
+            verifying: Verifying::default(),
             live_tried: false,
             asked: false,
             why: String::new(),
@@ -175,18 +200,28 @@ impl Target {
                 self.queue.push_first(Action::Send(Replayed { round, chunk, records, replay_ns }.into()));
             }
             (Action::Apply(_), Output::Parts(breakdown)) => {
-                self.phase = Phase::Ready;
-                self.push_send(Ready { digest: self.chain.link(), breakdown });
+                self.verifying.applied = Some(breakdown);
+                if self.verifies() {
+                    self.compare_when_complete();
+                } else {
+                    self.ready(None);
+                }
             }
+            (Action::Compare(_) | Action::Patch(_), Output::Differs(pages)) => {
+                self.verifying.asked = true;
+                self.push_send(Wanted { pages: pages.into() });
+            }
+            (Action::Compare(_) | Action::Patch(_), Output::Compared(compared)) => self.ready(Some(compared)),
             (Action::Detach, _) => self.push_write(TargetState::Live, 0),
             (Action::Write { state: TargetState::Go, .. }, _) => self.queue.push(Action::Detach),
             (Action::Write { state: TargetState::Live, .. }, _) => {
                 self.phase = Phase::Live;
                 self.queue.push(Action::Unmute { attempt: 0 });
             }
-            (Action::CheckImage { .. } | Action::Replay { .. } | Action::Apply(_), output) => {
-                self.abort(&format!("an action gave {output:?}"));
-            }
+            (
+                Action::CheckImage { .. } | Action::Replay { .. } | Action::Apply(_) | Action::Compare(_) | Action::Patch(_),
+                _,
+            ) => self.abort("an action gave something else than was asked for"),
             _ => {}
         }
     }
@@ -267,6 +302,14 @@ impl Target {
                 } else {
                     self.abort(&format!("{} chunks came, {} were sent, or others", self.received, last.chunks));
                 }
+            }
+            (Phase::Final, Message::Memory(memory)) if self.verifies() && !self.verifying.came => {
+                self.verifying.came = true;
+                self.verifying.memory = Some(memory.bytes.0);
+                self.compare_when_complete();
+            }
+            (Phase::Final, Message::Pages(pages)) if std::mem::take(&mut self.verifying.asked) => {
+                self.queue.push(Action::Patch(pages.bytes.0));
             }
             (Phase::Ready, Message::Go(_)) => {
                 self.phase = Phase::Go;
@@ -363,6 +406,24 @@ impl Target {
         if let (Wants { image: false, layer: false }, Some(prepare)) = (self.wants, &self.prepare) {
             self.queue.push(Action::StartReplica(prepare.clone()));
         }
+    }
+
+    fn verifies(&self) -> bool {
+        self.prepare.as_ref().is_some_and(|prepare| prepare.verify.is_on())
+    }
+
+    fn compare_when_complete(&mut self) {
+        if self.verifying.applied.is_some()
+            && let Some(memory) = self.verifying.memory.take()
+        {
+            self.queue.push(Action::Compare(memory));
+        }
+    }
+
+    fn ready(&mut self, compared: Option<Compared>) {
+        self.phase = Phase::Ready;
+        let breakdown = self.verifying.applied.take().unwrap_or_default();
+        self.push_send(Ready { digest: self.chain.link(), breakdown, compared });
     }
 
     fn push_send(&mut self, message: impl Into<Message>) {

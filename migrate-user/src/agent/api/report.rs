@@ -1,6 +1,8 @@
 //! What the agent reports. Times are microseconds of the reporting host's monotonic clock.
 
+use crate::wire::message::Compared;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Something that is under way.
@@ -47,6 +49,9 @@ pub struct DownTime {
     pub replay_us: u64,
     /// Reading, shipping and building connections and the other kernel objects.
     pub sockets_us: u64,
+    /// Comparing memory and registers, and shipping what differed.
+    #[serde(default)]
+    pub verify_us: u64,
     /// From `Go` to the address announced and the tasks let loose.
     pub address_us: u64,
     /// The whole, measured by itself.
@@ -78,12 +83,35 @@ pub struct MoveReport {
     pub connections: u64,
     /// Connections that stood in a listening socket's queue and were lost.
     pub connections_lost: u64,
-    /// Memory pages that differed at cut-over and were shipped; none when not compared.
+    /// Memory pages that were compared at cut-over; none when they were not.
+    #[serde(default)]
+    pub pages_compared: Option<u64>,
+    /// Those that differed, and were shipped.
     #[serde(default)]
     pub pages_differing: Option<u64>,
+    /// What they are of, by the names of [`Kind`](crate::verify::Kind).
+    #[serde(default)]
+    pub differing_by_kind: BTreeMap<String, u64>,
+    /// Where the first of them are.
+    #[serde(default)]
+    pub differing_at: Vec<String>,
+    /// Tasks that computed at the freeze and took the source's registers.
+    #[serde(default)]
+    pub tasks_taken: u64,
     /// What an operator should know although it worked.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+impl MoveReport {
+    pub(in crate::agent) fn take_comparison(&mut self, compared: &Compared, verify_us: u64) {
+        self.down.verify_us = verify_us;
+        self.pages_compared = Some(compared.pages);
+        self.pages_differing = Some(compared.differing.iter().map(|(_, pages)| pages).sum());
+        self.differing_by_kind = compared.differing.iter().cloned().collect();
+        self.differing_at.clone_from(&compared.places);
+        self.tasks_taken = compared.tasks_taken;
+    }
 }
 
 /// Who owns a container.

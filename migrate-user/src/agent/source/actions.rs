@@ -36,6 +36,8 @@ impl Sending<'_> {
             Action::SendLayer => self.send_layer().await.map(|()| Output::None),
             Action::Freeze => self.freeze().await.map(|()| Output::None),
             Action::Capture => self.capture().await.map(Output::Snapshot),
+            Action::Hash => self.proof.hashed().await.map(Output::Memory),
+            Action::ReadPages(pages) => self.proof.read(pages).await.map(Output::Pages),
             Action::Thaw { attempt } => {
                 back_off(attempt).await;
                 self.thaw().await.map(|()| Output::None)
@@ -93,6 +95,7 @@ impl Sending<'_> {
             self.mute = Some(Mute::attach(pid, DEVICE, &self.id, MuteMode::Pass).map_err(text)?);
         }
         let mute = self.mute.take();
+        let frozen = Arc::clone(&recording);
         let done = tokio::task::spawn_blocking(move || freeze(&recording, mute)).await.map_err(text)?;
         let (mute, stragglers, times) = done?;
         self.mute = mute;
@@ -101,6 +104,7 @@ impl Sending<'_> {
         self.mark = Instant::now();
         self.report.down.freeze_us = micros(times.freeze);
         self.report.down.last_round_us = micros(times.flush);
+        self.proof.begin(&frozen);
         if times.queued > 0 {
             self.report.connections_lost = u64::from(times.queued);
             self.report.warnings.push(format!("{} connections that nobody had accepted were lost", times.queued));
@@ -127,7 +131,9 @@ impl Sending<'_> {
                 }
             };
             let waits = cutover::waits(&recording.probes.recorder, &recording.cgroup)?;
-            snapshot.signals = recording.pending_signals().ok_or("the signals that wait could not be read")?;
+            let stopped = recording.stopped().ok_or("the signals that wait could not be read")?;
+            let registers;
+            (snapshot.signals, registers) = stopped.into_iter().map(|task| (task.signals, task.registers)).unzip();
             let mut caught = Vec::new();
             let mut stragglers = stragglers;
             if let Some(stragglers) = &mut stragglers {
@@ -136,9 +142,10 @@ impl Sending<'_> {
                 // Those that are lost are sent again by their sender's timer.
                 (caught, _) = stragglers.take().map_err(text)?;
             }
-            Ok((CutOver { frozen_ns, snapshot, waits, stragglers: caught }, stragglers))
+            Ok((CutOver { frozen_ns, snapshot, waits, stragglers: caught }, stragglers, registers))
         });
-        let (cutover, stragglers) = captured.await.map_err(text)??;
+        let (cutover, stragglers, registers) = captured.await.map_err(text)??;
+        self.proof.registers = registers;
         // It goes on catching until the target has the address: see `forward_late`.
         self.stragglers = stragglers;
         self.report.connections = cutover.connections();

@@ -171,7 +171,16 @@ impl Sending<'_> {
                     self.report.down.replay_us += replayed.replay_ns / 1000;
                 }
             }
-            Message::Ready(_) => self.report.down.sockets_us += since(&mut self.mark),
+            Message::Ready(ready) => {
+                let passed = since(&mut self.mark);
+                let Some(compared) = &ready.compared else {
+                    self.report.down.sockets_us += passed;
+                    return;
+                };
+                let verify_us = (compared.verify_ns / 1000).min(passed);
+                self.report.down.sockets_us += passed - verify_us;
+                self.report.take_comparison(compared, verify_us);
+            }
             Message::Live(_) => {
                 self.report.down.address_us = since(&mut self.mark);
                 self.report.down.total_us = self.frozen_at.map_or(0, |at| micros(at.elapsed()));

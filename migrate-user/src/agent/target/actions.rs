@@ -1,9 +1,11 @@
 //! What the state machine's actions do on this host.
 
+use super::proof::Comparing;
 use super::{Receiving, back_off, network};
 use crate::agent::api::Role;
 use crate::agent::cutover::{self, CutOver};
 use crate::agent::daemon::{DEVICE, Entry, has_device};
+use crate::agent::fault;
 use crate::agent::errors::{Failure, nanos, text};
 use crate::container::docker::Spec;
 use crate::container::layer;
@@ -41,7 +43,16 @@ impl Receiving {
                 replica.with(move |engine| engine.feed(&records)).await.map_err(text)?;
                 Ok(Output::Replayed { records: count, replay_ns: nanos(begun.elapsed()) })
             }
-            Action::Apply(bytes) => self.apply(&bytes).await.map(Output::Parts),
+            Action::Apply(bytes) => {
+                let parts = self.apply(&bytes).await?;
+                if fault::changes_a_page() {
+                    self.spoil().await?;
+                }
+                self.comparing = Some(Comparing::begin());
+                Ok(Output::Parts(parts))
+            }
+            Action::Compare(bytes) => self.compare(&bytes).await,
+            Action::Patch(bytes) => self.patch(bytes).await,
             Action::Detach => {
                 let replica = self.replica.as_ref().ok_or("there is no replica")?;
                 replica.unleash().await.map_err(text)?;

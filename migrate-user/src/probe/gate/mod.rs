@@ -21,7 +21,7 @@ mod pending;
 mod serialise;
 mod signals;
 
-pub use pending::GateHandle;
+pub use pending::{GateHandle, Stopped};
 pub use signals::HOLD_BOUND;
 
 use crate::probe::Recorder;
@@ -141,7 +141,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
             self.end_pause()?;
             while let Ok(Question(answer)) = self.questions.try_recv() {
                 // Whoever asked may have given up.
-                drop(answer.send(self.pending()));
+                drop(answer.send(self.stopped()));
             }
         }
         (self.tell)(GateEvent::Ended);

@@ -1,9 +1,11 @@
-//! The signals that wait for the tasks of a frozen container, asked for from another thread.
+//! What the tasks of a frozen container have that only their tracer can read: the signals that wait for them, and their registers.
+//! Asked for from another thread.
 
 use super::{Gate, GateEvent, TICK};
 use crate::golive::Bytes;
 use crate::golive::signals::{self, PendingSignals};
 use crate::sys::ptrace::{self, Pid, Resume, Stop, Wait, Waited};
+use crate::verify::registers::TaskRegisters;
 use nix::sys::signal::Signal;
 use std::collections::HashSet;
 use std::io;
@@ -19,9 +21,17 @@ pub(super) const BELL: Signal = Signal::SIGURG;
 
 pub(super) extern "C" fn hear(_: i32) {}
 
-/// Asks for the signals that wait.
+/// What a task has at the freeze.
 #[derive(Debug)]
-pub(super) struct Question(pub(super) mpsc::Sender<Vec<PendingSignals>>);
+pub struct Stopped {
+    /// The signals that wait for it, those that the gate holds among them.
+    pub signals: PendingSignals,
+    pub registers: TaskRegisters,
+}
+
+/// Asks for what the tasks have.
+#[derive(Debug)]
+pub(super) struct Question(pub(super) mpsc::Sender<Vec<Stopped>>);
 
 /// Speaks to a gate's thread.
 #[derive(Debug)]
@@ -31,11 +41,11 @@ pub struct GateHandle {
 }
 
 impl GateHandle {
-    /// The signals that wait for the tasks of a frozen container, those that the gate holds among them.
+    /// What the tasks of a frozen container have. Tasks that do not stop for the gate, as in vfork, are left out.
     ///
-    /// `None`: the gate has ended, or a task does not stop for it.
+    /// `None`: the gate has ended.
     #[must_use]
-    pub fn pending(&self) -> Option<Vec<PendingSignals>> {
+    pub fn stopped(&self) -> Option<Vec<Stopped>> {
         let (answer, pending) = mpsc::channel();
         self.questions.send(Question(answer)).ok()?;
         let until = Instant::now() + ANSWER_BOUND;
@@ -53,31 +63,36 @@ impl GateHandle {
 }
 
 impl<F: FnMut(GateEvent)> Gate<F> {
-    /// Stops each task of a frozen container for a look at its queues. It stays frozen.
-    pub(super) fn pending(&mut self) -> Vec<PendingSignals> {
+    /// Stops each task of a frozen container for a look at its queues and registers. It stays frozen.
+    pub(super) fn stopped(&mut self) -> Vec<Stopped> {
         let mut all = Vec::new();
         let mut processes = HashSet::new();
         for (pid, task) in &self.tasks {
             let Ok(numbers) = ptrace::numbers(*pid) else { continue };
-            let Ok(mut pending) = peek(*pid, numbers.ns_tid, self.paused.contains_key(pid)) else { continue };
+            let Ok(mut stopped) = peek(*pid, numbers.ns_tid, self.paused.contains_key(pid)) else { continue };
             if !processes.insert(numbers.tgid) {
                 // Each task shows the queue of its process.
-                pending.process.clear();
+                stopped.signals.process.clear();
             }
             for held in task.held.iter().chain(&task.sent) {
-                let queue = if held.for_task() { &mut pending.thread } else { &mut pending.process };
+                let signals = &mut stopped.signals;
+                let queue = if held.for_task() { &mut signals.thread } else { &mut signals.process };
                 queue.push(Bytes(held.info.to_vec()));
             }
-            all.push(pending);
+            all.push(stopped);
         }
         all
     }
 }
 
-/// The signals in a frozen task's queues. `stopped`: it stands still for its tracer already.
-fn peek(pid: Pid, ns_tid: i32, stopped: bool) -> io::Result<PendingSignals> {
+/// Looks at a frozen task. `stopped`: it stands still for its tracer already.
+fn peek(pid: Pid, ns_tid: i32, stopped: bool) -> io::Result<Stopped> {
+    let look = || {
+        let registers = TaskRegisters::read(ns_tid.unsigned_abs(), pid)?;
+        Ok(Stopped { signals: signals::peek_pending(ns_tid, pid)?, registers })
+    };
     if stopped {
-        return signals::peek_pending(ns_tid, pid);
+        return look();
     }
     ptrace::interrupt(pid).map_err(|error| error.source)?;
     let until = Instant::now() + STOP_BOUND;
@@ -88,7 +103,7 @@ fn peek(pid: Pid, ns_tid: i32, stopped: bool) -> io::Result<PendingSignals> {
             other => return Err(io::Error::other(format!("the task does not stop: {other:?}"))),
         }
     }
-    let pending = signals::peek_pending(ns_tid, pid);
+    let stopped = look();
     ptrace::resume(pid, Resume::Cont, 0).map_err(|error| error.source)?;
-    pending
+    stopped
 }

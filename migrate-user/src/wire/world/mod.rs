@@ -15,10 +15,11 @@ use migrate_common::record::{Header, Kind};
 pub use ops::{BENIGN, FAULTS, Op};
 
 use super::durable::{SourceState, TargetState};
-use super::message::{ImageData, LayerData, MigrationId, Prepare};
+use super::message::{Compared, ImageData, LayerData, MigrationId, Prepare};
 use super::{Hello, Message, Phase, Source, Target, source, target};
 use crate::record::Record;
 use crate::round::Chunk;
+use crate::verify::Verify;
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +57,8 @@ struct Connection {
 struct Replica {
     chunks: usize,
     snapshot: bool,
+    /// Its memory was compared, and mended.
+    equal: bool,
     detached: bool,
     unmuted: bool,
 }
@@ -79,6 +82,7 @@ pub struct World {
     image_present: bool,
     replica: Option<Replica>,
     connections: Vec<Connection>,
+    verify: Verify,
 }
 
 const ID: MigrationId = MigrationId([7; 16]);
@@ -86,8 +90,8 @@ const ID: MigrationId = MigrationId([7; 16]);
 impl World {
     /// A migration over a fresh connection.
     #[must_use]
-    pub fn new(image_present: bool, layer: bool) -> Self {
-        let prepare = Prepare { id: ID, spec: Vec::new().into(), image: "image".to_owned(), layer };
+    pub fn new(image_present: bool, layer: bool, verify: Verify) -> Self {
+        let prepare = Prepare { id: ID, spec: Vec::new().into(), image: "image".to_owned(), layer, verify };
         Self {
             source: Some(Source::new(Hello::new(), prepare)),
             source_up: true,
@@ -105,6 +109,7 @@ impl World {
             image_present,
             replica: None,
             connections: vec![Connection::default()],
+            verify,
         }
     }
 
@@ -122,7 +127,8 @@ impl World {
         if self.source_lives() {
             return Err(Violation::TwoLive);
         }
-        if replica.chunks != CHUNKS || !replica.snapshot || !replica.detached {
+        let equal = replica.equal || !self.verify.is_on();
+        if replica.chunks != CHUNKS || !replica.snapshot || !replica.detached || !equal {
             return Err(Violation::Incomplete);
         }
         Ok(())
@@ -368,6 +374,10 @@ impl World {
             source::Action::SendLayer => self.send_to_target(LayerData { bytes: vec![2].into() }.into()),
             source::Action::Freeze => self.frozen = true,
             source::Action::Capture => return Some(source::Output::Snapshot(vec![3])),
+            // Of a container that runs neither is true for long.
+            source::Action::Hash | source::Action::ReadPages(_) if !self.frozen => return None,
+            source::Action::Hash => return Some(source::Output::Memory(vec![4])),
+            source::Action::ReadPages(pages) => return Some(source::Output::Pages(pages.clone())),
             source::Action::Thaw { .. } => self.frozen = false,
             source::Action::Kill { .. } => self.killed = true,
             source::Action::Connect { .. } if self.target_up => {
@@ -413,6 +423,13 @@ impl World {
                 self.replica.as_mut()?.snapshot = true;
                 return Some(target::Output::Parts(Vec::new()));
             }
+            // Twice something differs.
+            target::Action::Compare(_) => return Some(target::Output::Differs(vec![1])),
+            target::Action::Patch(pages) if pages == &[1] => return Some(target::Output::Differs(vec![2])),
+            target::Action::Patch(_) => {
+                self.replica.as_mut()?.equal = true;
+                return Some(target::Output::Compared(Compared::default()));
+            }
             target::Action::Detach => self.replica.as_mut()?.detached = true,
             target::Action::Unmute { .. } => {
                 self.replica.as_mut()?.unmuted = true;
@@ -430,7 +447,7 @@ impl World {
 /// [`Violation`].
 pub fn run(bytes: &[u8]) -> Result<(), Violation> {
     let (first, rest) = bytes.split_first().unwrap_or((&0, &[]));
-    let mut world = World::new(first & 1 == 0, first & 2 == 0);
+    let mut world = World::new(first & 1 == 0, first & 2 == 0, if first & 4 == 0 { Verify::All } else { Verify::Off });
     for byte in rest {
         let ops = if byte & 0x80 == 0 { BENIGN } else { FAULTS };
         world.apply(ops[usize::from(byte & 0x7f) % ops.len()]);
@@ -441,7 +458,7 @@ pub fn run(bytes: &[u8]) -> Result<(), Violation> {
 
 /// Feeds both machines the same messages, whatever they are, as a hostile peer would, and lets their actions succeed.
 pub fn run_hostile(messages: impl IntoIterator<Item = Message>) {
-    let mut world = World::new(true, true);
+    let mut world = World::new(true, true, Verify::All);
     for message in messages {
         if let Some(source) = &mut world.source {
             source.handle_message(message.clone());

@@ -5,7 +5,7 @@ use super::*;
 /// Lets benign operations happen in [`BENIGN`]'s order, beginning at its `offset`th, with the faults before the steps that they name.
 /// `None` when a fault could not happen at its step, so that the run is one that another covers.
 fn run_with(faults: &[(usize, Op)], offset: usize, image_present: bool) -> Option<World> {
-    let mut world = World::new(image_present, true);
+    let mut world = World::new(image_present, true, Verify::All);
     let mut faults = faults.iter().peekable();
     let mut step = 0;
     loop {
@@ -44,8 +44,8 @@ fn settle(faults: &[(usize, Op)], mut world: World) -> World {
 
 #[test]
 fn an_undisturbed_migration_moves_the_container() {
-    for (image_present, layer) in [(true, true), (true, false), (false, true), (false, false)] {
-        let mut world = World::new(image_present, layer);
+    for (case, verify) in (0..8).map(|case| (case, if case & 4 == 0 { Verify::All } else { Verify::Off })) {
+        let mut world = World::new(case & 1 == 0, case & 2 == 0, verify);
         world.settle().unwrap();
         assert_eq!(world.source.as_ref().unwrap().outcome(), Some(&source::Outcome::Moved));
         assert_eq!(world.source_disk, Some(SourceState::Moved));
@@ -102,7 +102,7 @@ fn a_failure_before_the_source_has_decided_leaves_it_running() {
     for at in 0..steps(0, false) {
         // None of these is survived by the migration itself.
         for fault in [Op::Break, Op::SourceCrash, Op::TargetCrash, Op::SourceCancel, Op::TargetCancel] {
-            let Some(mut world) = World::new(false, true).into_fault(at, fault) else { continue };
+            let Some(mut world) = World::new(false, true, Verify::All).into_fault(at, fault) else { continue };
             if matches!(world.source_disk, None | Some(SourceState::Moving)) {
                 world.settle().unwrap();
                 assert!(world.source_lives(), "{fault:?} at {at}");
@@ -165,7 +165,7 @@ fn a_target_that_lost_its_state_leaves_the_source_in_doubt_until_an_operator_dec
 
 #[test]
 fn a_source_whose_target_has_other_versions_never_prepares() {
-    let prepare = Prepare { id: ID, spec: Vec::new().into(), image: String::new(), layer: false };
+    let prepare = Prepare { id: ID, spec: Vec::new().into(), image: String::new(), layer: false, verify: Verify::Off };
     let mut source = Source::new(Hello::new(), prepare);
     source.handle_message(Hello { record_version: 9, ..Hello::new() }.into());
     let mut actions = Vec::new();
@@ -181,7 +181,7 @@ fn a_source_whose_target_has_other_versions_never_prepares() {
 
 /// Runs a migration in which the first message of a kind is changed on its way.
 fn tampered(kind: super::super::Kind, tamper: fn(&mut Message)) -> World {
-    let mut world = World::new(true, false);
+    let mut world = World::new(true, false, Verify::All);
     let mut changed = false;
     for _ in 0..200 {
         for &op in BENIGN {
@@ -213,7 +213,7 @@ macro_rules! tamper {
 
 #[test]
 fn what_a_peer_gets_wrong_ends_the_migration_and_the_source_runs_on() {
-    let tampers: [Tamper; 8] = [
+    let tampers: [Tamper; 11] = [
         tamper!(Hello, hello => hello.protocol = 9),
         tamper!(Round, round => round.chunk.0[90] ^= 1),
         tamper!(Round, round => round.chunk.0 = SPOOL[2].as_bytes().to_vec()),
@@ -221,6 +221,9 @@ fn what_a_peer_gets_wrong_ends_the_migration_and_the_source_runs_on() {
         tamper!(Final, last => last.chunks += 1),
         tamper!(Final, last => last.digest[0] ^= 1),
         tamper!(Ready, ready => ready.digest[0] ^= 1),
+        tamper!(Ready, ready => ready.compared = None),
+        (super::super::Kind::Wanted, |message| *message = super::super::message::Prepared {}.into()),
+        (super::super::Kind::Memory, |message| *message = super::super::message::Pages { bytes: vec![1].into() }.into()),
         (super::super::Kind::Prepared, |message| *message = super::super::message::Go {}.into()),
     ];
     for (i, (kind, tamper)) in tampers.into_iter().enumerate() {

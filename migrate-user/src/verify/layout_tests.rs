@@ -1,0 +1,139 @@
+use super::*;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap};
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+
+const PAGES: usize = 8;
+
+/// Memory that this test alone uses, until it is dropped.
+struct Mapped(NonNull<libc::c_void>);
+
+impl Mapped {
+    const BYTES: NonZeroUsize = NonZeroUsize::new(PAGES * PAGE).unwrap();
+    const BOTH: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
+
+    fn anonymous() -> Self {
+        // SAFETY: a new mapping.
+        Self(unsafe { mmap_anonymous(None, Self::BYTES, Self::BOTH, MapFlags::MAP_PRIVATE) }.unwrap())
+    }
+
+    fn of(file: &File, flags: MapFlags) -> Self {
+        // SAFETY: a new mapping.
+        Self(unsafe { mmap(None, Self::BYTES, Self::BOTH, flags, file, 0) }.unwrap())
+    }
+
+    fn write(&self, page: usize, value: u8) {
+        // SAFETY: within the mapping, which is writable.
+        unsafe { self.0.cast::<u8>().add(page * PAGE + 5).write_volatile(value) };
+    }
+
+    fn read(&self, page: usize) -> u8 {
+        // SAFETY: within the mapping.
+        unsafe { self.0.cast::<u8>().add(page * PAGE + 5).read_volatile() }
+    }
+
+    fn protect(&self, flags: ProtFlags) {
+        // SAFETY: nobody uses the mapping while it has no access.
+        unsafe { mprotect(self.0, PAGES * PAGE, flags) }.unwrap();
+    }
+
+    fn number(&self) -> u64 {
+        self.0.as_ptr() as u64 / PAGE_BYTES
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: not used any more.
+        unsafe { munmap(self.0, PAGES * PAGE) }.unwrap();
+    }
+}
+
+fn own() -> Layout {
+    let pid = i32::try_from(std::process::id()).unwrap();
+    Layout::of(&[Task { ns_tid: 1, host_pid: pid }]).unwrap()
+}
+
+fn page_of(value: u8) -> [u8; PAGE] {
+    let mut page = [0; PAGE];
+    page[5] = value;
+    page
+}
+
+/// The pages of a mapping that are found, by their number in it, with their hashes.
+fn found(mapped: &Mapped) -> HashMap<u64, hash::Hash> {
+    let first = mapped.number();
+    let pages = own().print().unwrap();
+    let pages = pages.pages().filter(|(page, _)| page.space == Space::Process(1));
+    let within = pages.filter(|(page, _)| (first..first + PAGES as u64).contains(&page.number));
+    within.map(|(page, hash)| (page.number - first, hash)).collect()
+}
+
+fn file_of_ones() -> File {
+    let mut file = File::from(memfd_create("verify", MFdFlags::empty()).unwrap());
+    std::io::Write::write_all(&mut file, &[1; PAGES * PAGE]).unwrap();
+    file
+}
+
+#[test]
+fn pages_that_were_written_are_found_whatever_their_protection_is_and_those_that_were_read_are_not() {
+    let mapped = Mapped::anonymous();
+    mapped.write(1, 7);
+    mapped.write(2, 8);
+    assert_eq!(mapped.read(4), 0);
+    let expected = HashMap::from([(1, hash::of(&page_of(7))), (2, hash::of(&page_of(8)))]);
+    assert_eq!(found(&mapped), expected);
+    mapped.protect(ProtFlags::PROT_NONE);
+    assert_eq!(found(&mapped), expected);
+    let page = |number| Page { space: Space::Process(1), number: mapped.number() + number };
+    assert_eq!(own().read(&[page(2), page(5)]).unwrap(), [page_of(8), page_of(0)].concat());
+}
+
+#[test]
+fn of_a_private_file_only_the_pages_that_were_written_are_found_and_the_others_read_as_the_file() {
+    let file = file_of_ones();
+    let mapped = Mapped::of(&file, MapFlags::MAP_PRIVATE);
+    assert_eq!(mapped.read(2), 1);
+    mapped.write(3, 9);
+    let mut written = [1; PAGE];
+    written[5] = 9;
+    assert_eq!(found(&mapped), HashMap::from([(3, hash::of(&written))]));
+    let page = |number| Page { space: Space::Process(1), number: mapped.number() + number };
+    assert_eq!(own().read(&[page(2), page(3)]).unwrap(), [[1; PAGE], written].concat());
+    // A page that is written as a debugger does becomes one of its own.
+    write_page(i32::try_from(std::process::id()).unwrap(), (mapped.number() + 6) * PAGE_BYTES, &page_of(4)).unwrap();
+    assert_eq!(found(&mapped).get(&6), Some(&hash::of(&page_of(4))));
+}
+
+#[test]
+fn shared_memory_is_found_once_and_whole_also_what_nobody_has_touched_by_its_mapping() {
+    let file = file_of_ones();
+    let (one, two) = (Mapped::of(&file, MapFlags::MAP_SHARED), Mapped::of(&file, MapFlags::MAP_SHARED));
+    one.write(0, 2);
+    let layout = own();
+    let mapping = layout.mapping(1, one.number() * PAGE_BYTES).unwrap();
+    let Of::Shared(object) = mapping.of else { panic!("{mapping}") };
+    assert_eq!(layout.mapping(1, two.number() * PAGE_BYTES).unwrap().of, Of::Shared(object));
+    let print = layout.print().unwrap();
+    let pages: Vec<_> = print.pages().filter(|(page, _)| page.space == Space::Object(object)).collect();
+    let mut first = [1; PAGE];
+    first[5] = 2;
+    let expected = (0..PAGES as u64).map(|number| {
+        let hash = if number == 0 { hash::of(&first) } else { hash::of(&[1; PAGE]) };
+        (Page { space: Space::Object(object), number }, hash)
+    });
+    assert_eq!(pages, expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn batches_hold_every_page_once_and_no_two_processes() {
+    let piece = |pid, address: u64, pages| Piece { pid, address: address * PAGE_BYTES, pages };
+    let pieces = [piece(1, 0, 3), piece(1, 10, 2 * BATCH_PAGES), piece(2, 0, 1)];
+    let all = batches(&pieces);
+    let sizes: Vec<u64> = all.iter().map(|batch| batch.iter().map(|piece| piece.pages).sum()).collect();
+    assert_eq!(sizes, [BATCH_PAGES, BATCH_PAGES, 3, 1]);
+    assert_eq!(all[1][0].address, (10 + BATCH_PAGES - 3) * PAGE_BYTES);
+    assert_eq!(join(&[(1, 2), (3, 1), (5, 1)]), [(1, 3), (5, 1)]);
+}
