@@ -68,6 +68,7 @@ pub const WORKLOADS: &[Workload] = &[
     },
     Workload { tested: true, ..with("prefork", Image::Guests, &["/guests", "prefork"], Load::None, Check::Chain) },
     Workload { tested: true, ..with("inputs", Image::Guests, &["/guests", "inputs"], Load::None, Check::Chain) },
+    with("table", Image::Guests, &["/guests", "table"], Load::None, Check::Chain),
     with("threads", Image::Guests, &["/guests", "threads"], Load::None, Check::Links),
     with("shm", Image::Guests, &["/guests", "shm"], Load::None, Check::Links),
     with(

@@ -18,7 +18,7 @@ use crate::{build, lab as lab_command, paths, setup};
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// idle, web, static, dynamic, prefork, inputs, threads, shm, redis, apache-event, apache-prefork, python-threads, sqlite or
+    /// idle, web, static, dynamic, prefork, inputs, table, threads, shm, redis, apache-event, apache-prefork, python-threads, sqlite or
     /// sqlite-wal
     #[arg(long, short, default_value = "web")]
     workload: String,
@@ -31,6 +31,12 @@ pub struct DemoArgs {
     /// Do not move: only start the workload, load it and check everything
     #[arg(long, conflicts_with = "kill")]
     stay: bool,
+    /// A page of the replica's memory is spoilt before it is compared; for workload table, which notices
+    #[arg(long, conflicts_with = "kill")]
+    spoil: bool,
+    /// What of the memory is compared: off or all
+    #[arg(long, default_value = "all")]
+    verify: String,
     /// No limit on links and clients: more than the replica can follow
     #[arg(long)]
     unlimited: bool,
@@ -102,6 +108,8 @@ pub fn run(root: &Path, args: &DemoArgs) -> Result<ExitCode> {
     let mut plan = Plan {
         workload,
         kill: args.kill.map(Phase::from),
+        spoil: args.spoil,
+        verify: args.verify.clone(),
         unlimited: args.unlimited,
         stay: args.stay,
         image_on_target: args.image_on_target,

@@ -56,7 +56,7 @@ impl Scene<'_> {
         outcome: &mut Outcome,
     ) -> Result<()> {
         self.restart_target(&[(FAULT_VARIABLE, phase.name())])?;
-        let first = self.migrate_move()?;
+        let first = self.migrate_move(plan)?;
         let died = !self.lab.host("h2")?.agent_alive();
         outcome.note(if died { Ok(()) } else { Err(format!("the target's agent never came to {}", phase.name())) });
         outcome.take_move(&first);
@@ -72,7 +72,7 @@ impl Scene<'_> {
             outcome.note(alone.ok_or_else(|| format!("live on {live:?} after the agent died")));
             thread::sleep(plan.around);
             self.restart_target(&[])?;
-            let second = self.migrate_move()?;
+            let second = self.migrate_move(plan)?;
             outcome.take_move(&second);
             outcome.second_move = Some(outcome.moved);
         } else {
@@ -90,7 +90,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    fn restart_target(&mut self, environment: &[(&str, &str)]) -> Result<()> {
+    pub(super) fn restart_target(&mut self, environment: &[(&str, &str)]) -> Result<()> {
         self.lab.with_host("h2", |host| {
             host.kill_agent()?;
             host.start_agent(environment)

@@ -6,6 +6,7 @@ mod kill;
 mod links;
 mod outcome;
 mod scene;
+mod spoil;
 
 use std::{
     path::PathBuf,
@@ -30,6 +31,10 @@ pub struct Plan {
     pub workload: &'static Workload,
     /// The target's agent dies there.
     pub kill: Option<Phase>,
+    /// A page of the replica's memory is changed before it is compared.
+    pub spoil: bool,
+    /// What of the memory is compared, as `migrate move --verify` takes it.
+    pub verify: String,
     /// Clients ask as fast as answers come.
     pub unlimited: bool,
     /// No move: the workload, its load and its checks by themselves.
@@ -65,8 +70,9 @@ fn perform(scene: &mut Scene<'_>, plan: &Plan) -> Result<Outcome> {
 
     match plan.kill {
         None if plan.stay => {}
+        None if plan.spoil => scene.repair(plan, &mut outcome)?,
         None => {
-            let attempt = scene.migrate_move()?;
+            let attempt = scene.migrate_move(plan)?;
             outcome.take_move(&attempt);
         }
         Some(phase) => scene.survive(phase, plan, &mut client, &mut outcome)?,

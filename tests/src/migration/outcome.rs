@@ -42,7 +42,15 @@ pub struct Outcome {
     pub log_bytes: u64,
     pub log_bytes_compressed: u64,
     pub image_bytes: u64,
+    pub pages_compared: Option<u64>,
     pub pages_differing: Option<u64>,
+    /// What they are of.
+    pub differing_by_kind: BTreeMap<String, u64>,
+    pub differing_at: Vec<String>,
+    /// Of those, pages that a correct replay does not explain. They are mended all the same.
+    pub pages_unexplained: u64,
+    pub tasks_taken: u64,
+    pub verify_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub book: Option<Book>,
     /// What only this load's clients count, and what they found that must not be.
@@ -107,9 +115,20 @@ impl Outcome {
         self.log_bytes = number("/log_bytes");
         self.log_bytes_compressed = number("/log_bytes_compressed");
         self.image_bytes = number("/image_bytes");
+        self.pages_compared = report["pages_compared"].as_u64();
         self.pages_differing = report["pages_differing"].as_u64();
-        self.warnings =
-            report["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_string).collect();
+        let kinds = report["differing_by_kind"].as_object().into_iter().flatten();
+        self.differing_by_kind = kinds.map(|(kind, pages)| (kind.clone(), pages.as_u64().unwrap_or(0))).collect();
+        self.differing_at = strings(&report["differing_at"]);
+        self.pages_unexplained = self.unexplained();
+        self.tasks_taken = number("/tasks_taken");
+        self.verify_ms = ms("/down/verify_us");
+        self.warnings = strings(&report["warnings"]);
+    }
+
+    /// Pages that differed and that a correct replay does not explain.
+    fn unexplained(&self) -> u64 {
+        self.differing_by_kind.iter().filter(|(kind, _)| ["heap", "other"].contains(&kind.as_str())).map(|(_, pages)| pages).sum()
     }
 
     /// Takes over what the clients counted.
@@ -173,6 +192,11 @@ impl Outcome {
         }
         self.passed = self.failures.is_empty();
     }
+}
+
+/// The strings of an array.
+fn strings(array: &Value) -> Vec<String> {
+    array.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_string).collect()
 }
 
 /// Several moves of one workload.

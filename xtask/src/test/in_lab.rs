@@ -11,7 +11,7 @@ use migrate_tests::{
     convergence::{self, Damage},
     images::{Image, Store},
     lab::{self, Lab},
-    migration::{self, Phase, Plan},
+    migration::{self, Outcome, Phase, Plan},
     workloads::{self, WORKLOADS, Workload},
 };
 
@@ -24,6 +24,8 @@ const RATE: &str = "1gbit";
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// The workload whose clients are watched while agents die.
 const KILLED: &str = "static";
+/// The workload that notices when its memory is changed.
+const SPOILT: &str = "table";
 
 /// A lab for the tests, without agents yet; `None`, and the reason counted, when there can be none.
 pub(super) fn up(root: &Path, dir: Option<PathBuf>, tally: &mut Tally) -> Option<Lab> {
@@ -96,24 +98,44 @@ fn migrations(root: &Path, lab: &mut Lab, store: &Store, deadline: Instant, tall
             None => format!("migration of {}", workload.name),
             Some(phase) => format!("migration of {}, target killed at {}", workload.name, phase.name()),
         };
-        tally.take(deadline, name, || migrate(root, lab, store, workload, kill));
+        tally.take(deadline, name, || passed(&migrate(lab, store, &Plan { kill, ..plan(root, workload) })?));
+    }
+    let Some(workload) = workloads::find(SPOILT) else { return };
+    let spoilt = |verify: &str| Plan { spoil: true, verify: verify.to_string(), ..plan(root, workload) };
+    tally.take(deadline, "a page of the replica that is changed is found and mended".to_string(), || {
+        passed(&Outcome { pages_unexplained: 0, ..migrate(lab, store, &spoilt("all"))? })
+    });
+    tally.take(deadline, "a page of the replica that is changed is noticed where nothing is compared".to_string(), || {
+        let outcome = migrate(lab, store, &spoilt("off"))?;
+        if outcome.moved && !outcome.passed { Ok(()) } else { Err(format!("nobody noticed it: {:?}", outcome.failures)) }
+    });
+}
+
+fn plan(root: &Path, workload: &'static Workload) -> Plan {
+    Plan {
+        workload,
+        kill: None,
+        spoil: false,
+        verify: "all".to_string(),
+        unlimited: false,
+        stay: false,
+        image_on_target: false,
+        around: Duration::from_secs(1),
+        client: build::binary(root, "lab-client"),
     }
 }
 
-fn migrate(root: &Path, lab: &mut Lab, store: &Store, workload: &'static Workload, kill: Option<Phase>) -> Result<(), String> {
-    let plan = Plan {
-        workload,
-        kill,
-        unlimited: false,
-        stay: false,
-        // Bringing the image is part of a move; an agent that is to die while it comes needs it to come.
-        image_on_target: kill.is_some_and(|phase| phase != Phase::Image),
-        around: Duration::from_secs(1),
-        client: build::binary(root, "lab-client"),
-    };
-    match migration::run(lab, store, &plan) {
-        Ok(outcome) if outcome.passed => Ok(()),
-        Ok(outcome) => Err(outcome.failures.join("; ")),
-        Err(error) => Err(error.to_string()),
+fn migrate(lab: &mut Lab, store: &Store, plan: &Plan) -> Result<Outcome, String> {
+    // Bringing the image is part of a move; an agent that is to die while it comes needs it to come.
+    let image_on_target = plan.kill.is_some_and(|phase| phase != Phase::Image);
+    let plan = Plan { image_on_target, ..plan.clone() };
+    migration::run(lab, store, &plan).map_err(|error| error.to_string())
+}
+
+fn passed(outcome: &Outcome) -> Result<(), String> {
+    match outcome.pages_unexplained {
+        _ if !outcome.passed => Err(outcome.failures.join("; ")),
+        0 => Ok(()),
+        pages => Err(format!("{pages} pages of the replica differed: {}", outcome.differing_at.join("; "))),
     }
 }

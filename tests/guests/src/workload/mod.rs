@@ -4,6 +4,7 @@
 mod inputs;
 mod locks;
 mod prefork;
+mod table;
 mod until;
 
 use crate::kit::guest::{Family, Guest, Run};
@@ -17,4 +18,5 @@ pub const GUESTS: &[Guest] = &[
     guest("inputs", inputs::inputs),
     guest("threads", locks::threads),
     guest("shm", locks::shm),
+    guest("table", table::table),
 ];

@@ -1,0 +1,24 @@
+//! A page of the replica's memory is changed before the replica is compared with its source.
+//!
+//! The agent of h2 is started with `MIGRATE_FAULT=page`. Compared, the page is found and mended; not compared, the workload must
+//! notice, or this would show nothing.
+
+use super::{Outcome, Plan, Result, kill::FAULT_VARIABLE, scene::Scene};
+
+/// The fault point's name.
+const PAGE: &str = "page";
+
+impl Scene<'_> {
+    pub(super) fn repair(&mut self, plan: &Plan, outcome: &mut Outcome) -> Result<()> {
+        self.restart_target(&[(FAULT_VARIABLE, PAGE)])?;
+        let attempt = self.migrate_move(plan)?;
+        outcome.take_move(&attempt);
+        // The next move of this lab is not to be spoilt; the container does not need this agent any more.
+        self.restart_target(&[])?;
+        if plan.verify != "off" && outcome.moved {
+            let mended = outcome.pages_unexplained > 0;
+            outcome.note(if mended { Ok(()) } else { Err("the changed page was not found".to_string()) });
+        }
+        Ok(())
+    }
+}
