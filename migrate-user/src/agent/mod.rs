@@ -108,6 +108,10 @@ async fn serve(config: AgentConfig) -> Result<(), AgentError> {
 /// Logs of containers that a former agent recorded: without the gate they ended with it.
 fn clear_logs(config: &AgentConfig) -> std::io::Result<()> {
     let folder = config.state_dir.join("containers");
+    let released = crate::probe::serial::recover(&folder)?;
+    if released > 0 {
+        tracing::info!(released, "containers of a former agent do not take turns any more");
+    }
     match std::fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => std::fs::create_dir_all(&folder),

@@ -131,7 +131,7 @@ impl Recording {
         let shared = Arc::new(Shared::default());
         let lease = Arc::new(Lease::begin(probes, &cgroup, cgroup.id()?)?);
         let slot = lease.slot();
-        let serial = Arc::new(Serial::new(policy, slot, init, cgroup.clone(), Arc::clone(&probes.turns)));
+        let serial = Arc::new(Serial::new(policy, slot, init, cgroup.clone(), Arc::clone(&probes.turns), Some(path.to_owned())));
         let mut recording = Self {
             id: id.to_owned(),
             init,

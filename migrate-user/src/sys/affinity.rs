@@ -18,12 +18,18 @@ impl CpuSet {
         unsafe { libc::CPU_ISSET(cpu, &self.0) }
     }
 
-    /// One CPU alone. Above CPU_SETSIZE: none.
+    /// One CPU alone.
     #[must_use]
     pub fn only(cpu: usize) -> Self {
+        Self::of_cpus(&[cpu])
+    }
+
+    /// These CPUs, as far as they are below CPU_SETSIZE.
+    #[must_use]
+    pub fn of_cpus(cpus: &[usize]) -> Self {
         // SAFETY: all-zero is the empty set.
         let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-        if cpu < libc::CPU_SETSIZE as usize {
+        for &cpu in cpus.iter().filter(|cpu| **cpu < libc::CPU_SETSIZE as usize) {
             // SAFETY: `cpu` is below CPU_SETSIZE.
             unsafe { libc::CPU_SET(cpu, &mut set) };
         }

@@ -65,7 +65,7 @@ pub fn run(guest: &str, ring_bytes: u32, hold: bool) -> Outcome {
     Outcome { counters, holds: recorder.holds(), records: log.records.len() as u64, gap: log.gap() }
 }
 
-fn first_task(cgroup: &Cgroup) -> i32 {
+pub fn first_task(cgroup: &Cgroup) -> i32 {
     loop {
         let procs = fs::read_to_string(cgroup.path().join("cgroup.procs")).unwrap();
         if let Some(pid) = procs.lines().next() {

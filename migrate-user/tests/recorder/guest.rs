@@ -4,6 +4,7 @@
 //! records are few and known.
 
 use std::ffi::CString;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 /// Names the guest to run as pid 1 of a new pid namespace, and the cgroup to run it in, separated by a colon.
@@ -113,6 +114,10 @@ fn run(guest: &str) -> i32 {
         "paced" => paced(),
         "gated-one" => storm(1, 50_000),
         "gated-many" => storm(8, 10_000),
+        "gated-spinners" => take_turns(false),
+        "gated-callers" => take_turns(true),
+        "gated-alone" => alone(),
+        "gated-shared" => shared(),
         "ten-million" => storm(4, 2_500_000),
         "storm" => storm(8, 100_000),
         "measure" => measure(),
@@ -346,6 +351,57 @@ fn storm(tasks: u32, calls: u32) {
     for _ in 0..tasks {
         call(libc::SYS_wait4, &[u64::MAX, 0, 0, 0]);
     }
+}
+
+/// Two threads that wait for each other, computing or by calls, and never block.
+fn take_turns(calls: bool) {
+    static TURN: AtomicU32 = AtomicU32::new(0);
+    let play = move |own: u32| {
+        for round in 0..10 {
+            while TURN.load(Ordering::Relaxed) != 2 * round + own {
+                if calls {
+                    mark(0);
+                }
+            }
+            TURN.store(2 * round + own + 1, Ordering::Relaxed);
+        }
+    };
+    let other = std::thread::spawn(move || play(1));
+    play(0);
+    other.join().expect("it ends");
+}
+
+/// Between the marks one thread computes, and makes calls; the other waits all the time.
+fn alone() {
+    let (mut from, to) = std::io::pipe().expect("a pipe");
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let other = std::thread::spawn(move || {
+        ready.send(()).expect("somebody hears");
+        drop(std::io::Read::read(&mut from, &mut [0]));
+    });
+    is_ready.recv().expect("it is there");
+    // Until it waits for the pipe.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    mark(1);
+    (0..10_000).for_each(mark);
+    (0..20_000_000_u64).for_each(|n| {
+        std::hint::black_box(n);
+    });
+    mark(2);
+    drop(to);
+    other.join().expect("it ends");
+}
+
+/// Maps a file for reading, and memory that a child would share.
+fn shared() {
+    let mut name = *b"/proc/self/exe\0";
+    let fd = call(libc::SYS_openat, &[u64::MAX - 99, at(&mut name), 0]) as u64;
+    let map = |flags: i32, fd: u64| call(libc::SYS_mmap, &[0, 4096, 1, flags as u64, fd, 0]);
+    assert!(map(libc::MAP_SHARED, fd) > 0);
+    mark(1);
+    assert!(map(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, u64::MAX) > 0);
+    assert!(map(libc::MAP_SHARED | libc::MAP_ANONYMOUS, u64::MAX) > 0);
+    mark(2);
 }
 
 /// Tasks that make calls until they are killed.

@@ -5,6 +5,7 @@ mod container;
 mod cost;
 mod gated;
 mod guest;
+mod turns;
 mod watched;
 
 use container::{Recording, Session, record, unable};

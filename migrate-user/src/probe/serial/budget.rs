@@ -56,6 +56,11 @@ impl Budget {
         self.group.clone()
     }
 
+    /// `tasks` of the cgroup that the container's tasks came from.
+    pub(super) fn origin(&self) -> PathBuf {
+        self.from.join("tasks")
+    }
+
     /// A task gets its part.
     pub(super) fn give(&self, tid: i32) -> io::Result<()> {
         std::fs::write(self.group.join("tasks"), tid.to_string())
@@ -63,7 +68,7 @@ impl Budget {
 
     /// A task that is no real-time task any more goes back.
     pub(super) fn take_back(&self, tid: i32) -> io::Result<()> {
-        std::fs::write(self.from.join("tasks"), tid.to_string())
+        std::fs::write(self.origin(), tid.to_string())
     }
 
     /// The last one takes the group away; while others are in it that fails.

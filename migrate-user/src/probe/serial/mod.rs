@@ -8,18 +8,22 @@
 mod budget;
 mod host;
 mod pin;
+mod recover;
 mod rotor;
 
 pub use budget::BudgetError;
 pub use host::{Host, Rotations};
+pub use recover::recover;
 
 use self::budget::Budget;
 use self::pin::Pin;
+use self::recover::Journal;
 use super::ProbeError;
 use crate::sys::cgroup::{Cgroup, CgroupError};
 use crate::sys::sched;
 use std::collections::HashSet;
 use std::io;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -66,6 +70,8 @@ pub enum SerialError {
     NoCpu,
     #[error("its tasks cannot run under SCHED_FIFO: {0}")]
     Fifo(io::Error),
+    #[error("what is to be undone cannot be noted: {0}")]
+    Journal(io::Error),
     #[error(transparent)]
     Budget(#[from] BudgetError),
     #[error(transparent)]
@@ -82,6 +88,8 @@ pub struct Serial {
     init: i32,
     cgroup: Cgroup,
     host: Arc<Host>,
+    /// Where what is to be undone is noted, for an agent that starts after this one was killed.
+    journal: Option<PathBuf>,
     state: Mutex<State>,
 }
 
@@ -101,10 +109,10 @@ struct Placed {
 }
 
 impl Serial {
-    /// `init`: the container's first task. Nothing happens yet.
+    /// `init`: the container's first task. `journal`: a file to note in what is to be undone, for [`recover`]. Nothing happens yet.
     #[must_use]
-    pub fn new(policy: Policy, slot: u32, init: i32, cgroup: Cgroup, host: Arc<Host>) -> Self {
-        Self { policy, slot, init, cgroup, host, state: Mutex::new(State::Free) }
+    pub fn new(policy: Policy, slot: u32, init: i32, cgroup: Cgroup, host: Arc<Host>, journal: Option<PathBuf>) -> Self {
+        Self { policy, slot, init, cgroup, host, journal, state: Mutex::new(State::Free) }
     }
 
     #[must_use]
@@ -160,6 +168,9 @@ impl Serial {
         let mut placed = Placed { cpu, pin, budget: None };
         let begun = (|| {
             placed.budget = Budget::take(self.init)?;
+            if let Some(path) = &self.journal {
+                Journal::new(&self.cgroup, &placed).write(path).map_err(SerialError::Journal)?;
+            }
             self.bind(&placed)?;
             // Last: from here on the programs take it for granted that there is one CPU.
             Ok(self.host.recorder().begin_turns(self.slot)?)
@@ -229,6 +240,10 @@ impl Serial {
         placed.pin.undo(&self.cgroup);
         if let Some(budget) = placed.budget.take() {
             budget.end();
+        }
+        if let Some(path) = &self.journal {
+            // Whoever finds it undoes what has been undone.
+            drop(std::fs::remove_file(path.with_extension("turns")));
         }
     }
 

@@ -43,6 +43,14 @@ impl Pin {
         }
     }
 
+    /// What [`Pin::undo`] puts back.
+    pub(super) fn before(&self) -> (Option<(PathBuf, String)>, Vec<usize>) {
+        match &self.how {
+            How::Set(file, before) => (Some((file.clone(), before.clone())), Vec::new()),
+            How::Tasks(before) => (None, before.cpus()),
+        }
+    }
+
     pub(super) fn undo(&self, cgroup: &Cgroup) {
         match &self.how {
             // The cgroup may be gone, or a task of it.

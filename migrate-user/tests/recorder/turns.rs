@@ -1,0 +1,168 @@
+//! Guests whose tasks share memory, and so take turns on one CPU.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use migrate::probe::gate::{Gate, GateEvent};
+use migrate::probe::serial::{Host, Policy, Rotations, Serial};
+use migrate::probe::{Options, Recorder};
+use migrate::record::Record;
+use migrate::ring::{Drain, DrainOptions};
+use migrate::sys::cgroup;
+use migrate_common::record::{Kind, flags};
+
+use crate::container::{Cgroup, Log, start, unable};
+use crate::gated::first_task;
+use crate::guest::MARK;
+
+/// Guests that shared a CPU would be put behind each other.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Outcome {
+    records: Vec<Record>,
+    rotations: Rotations,
+    /// Where the tasks took turns.
+    cpu: Option<usize>,
+    objections: Vec<String>,
+}
+
+fn run(guest: &str, policy: Policy) -> Outcome {
+    let recorder = Arc::new(Recorder::load(Options { hold: true, ..Options::default() }).unwrap());
+    let counting = Arc::clone(&recorder);
+    let read = Box::new(move |slot| counting.counters(slot));
+    let drain = Drain::start(recorder.take_ring().unwrap(), read, Box::new(|_| {}), DrainOptions::default()).unwrap();
+    let group = Cgroup::new();
+    let slot = recorder.add(group.id()).unwrap();
+    let log = Arc::new(Mutex::new(Log::default()));
+    let sink = Arc::clone(&log);
+    drain.add_sink(slot, Box::new(move |batch| sink.lock().unwrap().take(&batch))).unwrap();
+    let host = Arc::new(Host::new(Arc::clone(&recorder), Vec::new()));
+    let launcher = start(guest, &group);
+    let init = first_task(&group);
+    let serial = Arc::new(Serial::new(policy, slot, init, cgroup::Cgroup::at(group.path()), host, None));
+    let (holding, turns) = (Arc::clone(&recorder), Arc::clone(&serial));
+    let gate = std::thread::spawn(move || {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&events);
+        let (gate, _handle) = Gate::seize(init, move |event| heard.lock().unwrap().push(event)).unwrap();
+        gate.holding(holding).taking_turns(turns).run().unwrap();
+        std::mem::take(&mut *events.lock().unwrap())
+    });
+    let status = launcher.wait_with_output().unwrap().status;
+    assert!(status.success(), "{guest}: {status}");
+    let events = gate.join().unwrap();
+    let rotations = serial.rotations();
+    serial.end();
+    recorder.remove(slot).unwrap();
+    drain.flush(slot).unwrap();
+    let mut log = log.lock().unwrap();
+    assert_eq!(log.gap(), None);
+    let counters = recorder.counters(slot).unwrap();
+    assert_eq!((counters.seen, counters.seq), (counters.emitted, log.records.len() as u64));
+    let cpu = events.iter().find_map(|event| if let GateEvent::Serial { cpu } = event { Some(*cpu) } else { None });
+    let objections = events.into_iter().filter_map(|event| match event {
+        GateEvent::NotMigratable { why, .. } => Some(why),
+        _ => None,
+    });
+    Outcome { records: std::mem::take(&mut log.records), rotations, cpu, objections: objections.collect() }
+}
+
+fn of_kind(records: &[Record], kind: Kind) -> Vec<(usize, &Record)> {
+    records.iter().enumerate().filter(|(_, record)| record.kind() == Some(kind)).collect()
+}
+
+/// Each switch tells the registers, is followed by another task, and its task does nothing until it is told to run again.
+fn check_switches(records: &[Record]) {
+    let switches = of_kind(records, Kind::Switch);
+    for &(at, switch) in &switches {
+        let head = &switch.head;
+        let parts: Vec<_> = switch.segments().map(|segment| (segment.addr, segment.bytes)).collect();
+        let register = |offset: usize| u64::from_le_bytes(parts[0].1[offset..offset + 8].try_into().unwrap());
+        assert_eq!((parts[0].0, parts[0].1.len()), (0, 168));
+        // struct pt_regs: ip, sp, orig_ax.
+        assert_eq!(head.args[..3], [register(128), register(152), register(120)]);
+        assert_eq!((parts[1].0, parts[1].1.len(), parts.len()), (head.args[1], 64, 2));
+        let next = records[at + 1..].iter().find(|record| record.head.tid == head.tid);
+        if let Some(next) = next {
+            assert_eq!(next.kind(), Some(Kind::Resume), "behind record {at}");
+        }
+        assert_ne!(records[at + 1].head.tid, head.tid, "behind record {at}");
+    }
+    assert!(of_kind(records, Kind::Resume).len() <= switches.len());
+}
+
+#[test]
+fn threads_that_compute_until_another_goes_on_are_put_behind_it_in_user_code() {
+    if let Some(why) = unable() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let _one = one_at_a_time();
+    let outcome = run("gated-spinners", Policy::Auto);
+    assert_eq!((outcome.cpu.is_some(), outcome.objections), (true, vec![]));
+    check_switches(&outcome.records);
+    let in_user_code =
+        of_kind(&outcome.records, Kind::Switch).iter().filter(|(_, record)| record.head.args[2] == u64::MAX).count();
+    assert!(in_user_code >= 10, "{in_user_code} of {:?}", outcome.rotations);
+    assert!(outcome.rotations.in_user_code >= 10, "{:?}", outcome.rotations);
+}
+
+#[test]
+fn threads_that_call_until_another_goes_on_are_put_behind_it_at_calls() {
+    if let Some(why) = unable() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let _one = one_at_a_time();
+    let outcome = run("gated-callers", Policy::Auto);
+    check_switches(&outcome.records);
+    assert!(outcome.rotations.at_calls >= 10, "{:?}", outcome.rotations);
+    // Behind a call its number still stands there; it has been told with its result.
+    let behind_calls = of_kind(&outcome.records, Kind::Switch)
+        .iter()
+        .filter(|(_, record)| record.head.args[2] == libc::SYS_getppid as u64)
+        .count();
+    assert!(behind_calls >= 10, "{behind_calls} of {:?}", outcome.rotations);
+}
+
+#[test]
+fn a_thread_whose_others_wait_is_left_alone_and_others_that_interrupt_it_leave_no_record() {
+    if let Some(why) = unable() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let _one = one_at_a_time();
+    let outcome = run("gated-alone", Policy::Auto);
+    assert!(outcome.cpu.is_some());
+    check_switches(&outcome.records);
+    let is_mark = |record: &Record, n| i64::from(record.head.nr) == libc::SYS_getppid && record.head.args[..2] == [MARK, n];
+    let first = outcome.records.iter().position(|record| is_mark(record, 1)).unwrap();
+    let last = outcome.records.iter().rposition(|record| is_mark(record, 2)).unwrap();
+    let between = &outcome.records[first..last];
+    assert!(between.len() >= 10_000);
+    assert!(of_kind(between, Kind::Switch).is_empty() && of_kind(between, Kind::Resume).is_empty());
+}
+
+#[test]
+fn memory_that_can_be_shared_and_written_is_told_and_its_task_held_until_all_take_turns() {
+    if let Some(why) = unable() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let _one = one_at_a_time();
+    let outcome = run("gated-shared", Policy::Auto);
+    assert!(outcome.cpu.is_some());
+    let mark = outcome.records.iter().position(|record| record.head.args[..2] == [MARK, 1]).unwrap();
+    let maps = |records: &[Record]| -> Vec<u16> {
+        let maps = records.iter().filter(|record| i64::from(record.head.nr) == libc::SYS_mmap);
+        maps.map(|record| record.head.flags & flags::SHARED).collect()
+    };
+    assert_eq!(maps(&outcome.records[..mark]).last(), Some(&0), "a file that is only read");
+    assert_eq!(maps(&outcome.records[mark..])[..2], [0, flags::SHARED]);
+
+    let outcome = run("gated-shared", Policy::Never);
+    assert_eq!(outcome.cpu, None);
+    assert_eq!(outcome.objections, ["its tasks share memory, and it was started with migrate.serialise=never"]);
+}
