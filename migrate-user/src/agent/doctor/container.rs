@@ -27,7 +27,8 @@ pub fn container_checks(facts: &Facts) -> Vec<Check> {
     let mut checks = recorded(facts.known.as_ref());
     checks.extend(configuration(&facts.unsupported));
     if let Some(tasks) = &facts.tasks {
-        checks.push(order(tasks, facts.known.as_ref()));
+        // Whom the agent does not know has no log whose order could be kept.
+        checks.extend(facts.known.as_ref().map(|known| order(tasks, known)));
         checks.extend(objects(tasks));
     }
     checks.extend(facts.records_per_s.map(rate));
@@ -64,7 +65,7 @@ fn configuration(unsupported: &[String]) -> Vec<Check> {
 }
 
 /// How the order of its tasks is kept.
-fn order(tasks: &Tasks, known: Option<&ContainerInfo>) -> Check {
+fn order(tasks: &Tasks, known: &ContainerInfo) -> Check {
     const NAME: &str = "order of tasks";
     let mut found = format!("{}, {}", many(tasks.processes, "process", "processes"), many(tasks.tasks, "task", "tasks"));
     let threads = tasks.tasks > tasks.processes;
@@ -73,16 +74,14 @@ fn order(tasks: &Tasks, known: Option<&ContainerInfo>) -> Check {
         let more = if several.len() > SHOWN { " …" } else { "" };
         found.push_str(&format!(", shared memory: {}{more}", several[..several.len().min(SHOWN)].join(", ")));
     }
-    match known {
-        Some(known) if known.serial => {
-            let cpu = known.cpu.map_or(String::new(), |cpu| format!(" on CPU {cpu}"));
-            Check::ok(NAME, format!("{found}; they take turns{cpu}"))
-        }
-        _ if threads || !several.is_empty() => {
-            let remedy = "let its tasks take turns on one CPU, which the agent does unless it is told not to (--serialise auto)";
-            Check::fail(NAME, format!("{found}; they share memory and do not take turns"), remedy)
-        }
-        _ => Check::ok(NAME, format!("{found}; they share no memory that they write")),
+    if known.serial {
+        let cpu = known.cpu.map_or(String::new(), |cpu| format!(" on CPU {cpu}"));
+        Check::ok(NAME, format!("{found}; they take turns{cpu}"))
+    } else if threads || !several.is_empty() {
+        let remedy = "let its tasks take turns on one CPU, which the agent does unless it is told not to (--serialise auto)";
+        Check::fail(NAME, format!("{found}; they share memory and do not take turns"), remedy)
+    } else {
+        Check::ok(NAME, format!("{found}; they share no memory that they write"))
     }
 }
 
