@@ -79,11 +79,11 @@ impl Probes {
     }
 }
 
-/// A slot's counters. A program's run that the kernel skipped told no record, and nobody knows whose: each container's log is
-/// taken to lack one, so that each ends.
+/// A slot's counters. A program's run that the kernel skipped told no record, and nobody knows whose: the log of each container
+/// that was recorded then is taken to lack one, so that each ends.
 fn numbered(recorder: &Recorder, slot: u32) -> Result<Counters, ProbeError> {
     let mut counters = recorder.counters(slot)?;
-    counters.seq += recorder.missed_runs()?;
+    counters.seq += recorder.missed_runs_of(slot)?;
     Ok(counters)
 }
 

@@ -13,6 +13,7 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, Restart, Tallies, mode, phase};
 use migrate_common::syscalls::{GroupSet, KRow, TABLE, choice_key};
 
+use super::cost::MissedBefore;
 use super::hold::{Held, hold_bytes};
 use super::turns::Turns;
 use super::watch::recorded_slots;
@@ -65,6 +66,7 @@ pub struct Recorder {
     level: RingLevel,
     held: Held,
     turns: Mutex<Turns>,
+    missed_before: MissedBefore,
 }
 
 struct State {
@@ -150,6 +152,7 @@ impl Recorder {
             level,
             held: Held::default(),
             turns: Mutex::new(turns),
+            missed_before: MissedBefore::default(),
         })
     }
 
@@ -183,6 +186,7 @@ impl Recorder {
         let slot = candidates.into_iter().find(|slot| !state.slots.contains_key(slot));
         let slot = slot.ok_or(ProbeError::TooManyContainers(count))?;
         self.numbers.write().unwrap_or_else(PoisonError::into_inner).clear(slot, self.options.tally_slots)?;
+        self.missed_before.begin(slot, self.missed_runs()?);
         state.slots.insert(slot, Vec::new());
         state.next = state.next.wrapping_add(1);
         let container = container(slot);
@@ -267,6 +271,10 @@ impl Recorder {
                 .map_err(map_error("CONTAINERS"))?;
         }
         Ok(())
+    }
+
+    pub(super) const fn missed_before(&self) -> &MissedBefore {
+        &self.missed_before
     }
 
     pub(super) const fn options(&self) -> &Options {
