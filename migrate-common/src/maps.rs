@@ -164,11 +164,12 @@ pub struct Offsets {
     pub files_fdt: u32,
     pub fdt_max_fds: u32,
     pub fdt_fd: u32,
-    /// Where 64 bytes begin that hold inode, flags and private data; `u32::MAX` if they lie further apart.
+    /// Where 64 bytes begin that hold inode, flags, private data and operations; `u32::MAX` if they lie further apart.
     pub file_window: u32,
     pub file_inode: u32,
     pub file_flags: u32,
     pub file_private: u32,
+    pub file_op: u32,
     pub file_pos: u32,
     /// As `file_window`, of mode and superblock.
     pub inode_window: u32,

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 
-use crate::maps::TICK;
+use crate::maps::KNOWN;
 
 /// When a tick was first seen.
 #[repr(C)]
@@ -22,9 +22,10 @@ pub fn exact_ns() -> u64 {
 /// clock; jiffies are a load. CPUs that see a new tick at once may each store their reading of it, microseconds apart.
 #[inline(always)]
 pub fn tick_ns() -> u64 {
-    let Some(tick) = TICK.get_ptr_mut(0) else { return exact_ns() };
+    let Some(known) = KNOWN.get_ptr_mut(0) else { return exact_ns() };
     // SAFETY: a helper without arguments, and two words of a map's value, each read and written whole.
     unsafe {
+        let tick = &raw mut (*known).tick;
         let jiffies = bpf_jiffies64();
         if (&raw const (*tick).jiffies).read_volatile() != jiffies {
             (&raw mut (*tick).time_ns).write_volatile(exact_ns());

@@ -1,27 +1,40 @@
 //! Whose task this is.
 
-use aya_ebpf::helpers::bpf_get_current_cgroup_id;
 use migrate_common::maps::{Container, mode, phase};
 use migrate_common::record::Kind;
 use migrate_common::syscalls::Group;
 
 use crate::kernel::{Kptr, load, offset};
 use crate::maps::CONTAINERS;
-use crate::tally;
+use crate::{tally, task};
 
 /// The current task's container in whatever phase, or none: the first question of every program.
 #[inline(always)]
 pub fn current() -> Option<*mut Container> {
-    // SAFETY: a helper without arguments.
-    let cgroup = unsafe { bpf_get_current_cgroup_id() };
-    CONTAINERS.get_ptr_mut(cgroup)
+    of(task::current())
+}
+
+/// As [`current`], of any task.
+#[inline(always)]
+fn of(task: Kptr) -> Option<*mut Container> {
+    // What bpf_get_current_cgroup_id reads, without the call: it is made for every system call of the machine.
+    let set: Kptr = load(task, offset!(task_cgroups));
+    let cgroup: Kptr = load(set, offset!(css_set_cgroup));
+    let node: Kptr = load(cgroup, offset!(cgroup_kn));
+    CONTAINERS.get_ptr_mut(load::<u64>(node, offset!(kernfs_node_id)))
 }
 
 /// The current task's container, if it is being recorded.
 #[inline(always)]
 pub fn recording() -> Option<Container> {
+    recording_of(task::current())
+}
+
+/// As [`recording`], of any task.
+#[inline(always)]
+pub fn recording_of(task: Kptr) -> Option<Container> {
     // SAFETY: a value of a map without deletion under us: the kernel frees it after the program has ended.
-    let container = unsafe { current()?.read() };
+    let container = unsafe { of(task)?.read() };
     (container.phase == phase::RECORDING).then_some(container)
 }
 
@@ -44,13 +57,7 @@ pub fn captures(container: &Container) -> bool {
 /// The container of any task, if its tasks take turns: asked at every switch of the machine while there is one.
 #[inline(always)]
 pub fn serial(task: Kptr) -> Option<Container> {
-    let set: Kptr = load(task, offset!(task_cgroups));
-    let cgroup: Kptr = load(set, offset!(css_set_cgroup));
-    let node: Kptr = load(cgroup, offset!(cgroup_kn));
-    let container = CONTAINERS.get_ptr_mut(load::<u64>(node, offset!(kernfs_node_id)))?;
-    // SAFETY: as in `recording`.
-    let container = unsafe { container.read() };
-    (takes_turns(&container) && container.phase == phase::RECORDING).then_some(container)
+    recording_of(task).filter(takes_turns)
 }
 
 /// Whether its tasks take turns on one CPU.

@@ -9,8 +9,8 @@ use core::ffi::c_void;
 use migrate_common::maps::{Counters, PIECE_BYTES};
 use migrate_common::record::{HEADER_BYTES, Header, Kind, flags};
 
-use crate::kernel::{load, offset, wake_bytes};
-use crate::maps::{self, COUNTERS, ENTRY, RING, SEQUENCE, UNWOKEN};
+use crate::kernel::{Kptr, load, offset, wake_bytes};
+use crate::maps::{self, COUNTERS, ENTRY, RING, SEQUENCE};
 use crate::{clock, task};
 
 /// include/uapi/linux/bpf.h
@@ -58,16 +58,24 @@ impl Event {
 pub struct Numbered {
     pub slot: u32,
     pub seq: u64,
+    /// The current task.
+    pub task: Kptr,
     counters: &'static mut Counters,
 }
 
 /// Numbers the next record of a slot.
 #[inline(always)]
 pub fn number(slot: u32) -> Option<Numbered> {
+    number_of(task::current(), slot)
+}
+
+/// As [`number`], if `task` is the current task.
+#[inline(always)]
+pub fn number_of(task: Kptr, slot: u32) -> Option<Numbered> {
     let counters = counters(slot)?;
     let seq = fetch_increment(SEQUENCE.get_ptr_mut(slot)?);
     counters.seen += 1;
-    Some(Numbered { slot, seq, counters })
+    Some(Numbered { slot, seq, task, counters })
 }
 
 /// This CPU's counters of a slot.
@@ -80,8 +88,7 @@ impl Numbered {
     /// The header of the record, if it has `len` bytes.
     #[inline(always)]
     pub fn header(&self, event: &Event, len: usize) -> Header {
-        let task = task::current();
-        self.header_of(event, len, task::tid(task).nr, load(task, offset!(task_pid)))
+        self.header_of(event, len, task::tid(self.task).nr, load(self.task, offset!(task_pid)))
     }
 
     /// The same of another task than the current one.
@@ -187,7 +194,7 @@ pub fn ring() -> *mut c_void {
 /// waits for one record.
 #[inline(always)]
 fn wake_flags(len: usize) -> u64 {
-    let Some(unwoken) = maps::own(&UNWOKEN, 0) else { return BPF_RB_FORCE_WAKEUP };
+    let Some(unwoken) = maps::unwoken_bytes() else { return BPF_RB_FORCE_WAKEUP };
     *unwoken += len as u64;
     if *unwoken >= wake_bytes() {
         *unwoken = 0;
@@ -199,7 +206,7 @@ fn wake_flags(len: usize) -> u64 {
 /// Whether what this CPU put into the ring last has woken the reader.
 #[inline(always)]
 pub fn has_woken() -> bool {
-    maps::own(&UNWOKEN, 0).is_some_and(|unwoken| *unwoken == 0)
+    maps::unwoken_bytes().is_some_and(|unwoken| *unwoken == 0)
 }
 
 /// Adds 1 to a number that other CPUs add to, too; what it was before. In assembler, since core has no `fetch_add` for BPF,

@@ -3,7 +3,7 @@
 use migrate_common::record::{Class, flags};
 
 use crate::kernel::{Kptr, Window, load, offset, read, read_ptr};
-use crate::task;
+use crate::maps::KNOWN;
 
 /// The start of a window that holds not all fields that are wanted: the kernel's object has them too far apart.
 const FAR: usize = u32::MAX as usize;
@@ -28,45 +28,74 @@ const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// The class of the current task's descriptor `fd`, and [`flags::APPEND`] if its file is.
+/// The class of descriptor `fd` of `task`, the current task, and [`flags::APPEND`] if its file is.
 #[inline(always)]
-pub fn class(fd: i32) -> (Class, u16) {
-    let Some(file) = file(fd) else { return (Class::None, 0) };
-    let (inode, private, open_flags): (u64, u64, u32);
+pub fn class(task: Kptr, fd: i32) -> (Class, u16) {
+    let Some(file) = file(task, fd) else { return (Class::None, 0) };
+    let (inode, private, operations, open_flags): (u64, u64, u64, u32);
     // One of the two is dead for the verifier: the offsets are constants.
     if offset!(file_window) != FAR {
         let window = Window::new(file, offset!(file_window));
         inode = window.get(offset!(file_inode));
         private = window.get(offset!(file_private));
+        operations = window.get(offset!(file_op));
         open_flags = window.get(offset!(file_flags));
     } else {
         inode = read(file, offset!(file_inode));
         private = read(file, offset!(file_private));
+        operations = read(file, offset!(file_op));
         open_flags = read(file, offset!(file_flags));
     }
     let append = if open_flags & O_APPEND != 0 { flags::APPEND } else { 0 };
-    (class_of(inode as Kptr, private as Kptr), append)
+    let socket = private as Kptr;
+    // Sockets, and nothing else, have the operations of sockets: two reads of cold memory less than by their superblock.
+    if operations == socket_operations() {
+        return (family(socket), append);
+    }
+    match class_of(task, inode as Kptr) {
+        Class::Socket => {
+            learn_socket_operations(operations);
+            (family(socket), append)
+        }
+        class => (class, append),
+    }
 }
 
-/// The offset of the current task's open file `fd`; 0 if it is not open.
+/// Where the kernel's `socket_file_ops` is, as far as a socket has been seen; else no address of anything.
 #[inline(always)]
-pub fn offset(fd: i32) -> u64 {
-    file(fd).map_or(0, |file| read(file, offset!(file_pos)))
+fn socket_operations() -> u64 {
+    // SAFETY: a word of a map's value, read and written whole.
+    let known = KNOWN.get_ptr_mut(0).map_or(0, |known| unsafe { (&raw const (*known).socket_operations).read_volatile() });
+    if known == 0 { u64::MAX } else { known }
 }
 
-/// Whether the current task's file `fd` is open for writing.
 #[inline(always)]
-pub fn is_writable(fd: i32) -> bool {
-    file(fd).is_some_and(|file| read::<u32>(file, offset!(file_flags)) & O_ACCMODE != O_RDONLY)
+fn learn_socket_operations(operations: u64) {
+    if let Some(known) = KNOWN.get_ptr_mut(0) {
+        // SAFETY: as above; who else writes it writes the same.
+        unsafe { (&raw mut (*known).socket_operations).write_volatile(operations) };
+    }
 }
 
-/// The current task's open file `fd`.
+/// The offset of the open file `fd` of `task`, the current task; 0 if it is not open.
 #[inline(always)]
-fn file(fd: i32) -> Option<Kptr> {
+pub fn offset(task: Kptr, fd: i32) -> u64 {
+    file(task, fd).map_or(0, |file| read(file, offset!(file_pos)))
+}
+
+/// Whether the file `fd` of `task`, the current task, is open for writing.
+#[inline(always)]
+pub fn is_writable(task: Kptr, fd: i32) -> bool {
+    file(task, fd).is_some_and(|file| read::<u32>(file, offset!(file_flags)) & O_ACCMODE != O_RDONLY)
+}
+
+/// The open file `fd` of `task`.
+#[inline(always)]
+fn file(task: Kptr, fd: i32) -> Option<Kptr> {
     if fd < 0 {
         return None;
     }
-    let files: Kptr = load(task::current(), offset!(task_files));
+    let files: Kptr = load(task, offset!(task_files));
     if files.is_null() {
         return None;
     }
@@ -79,8 +108,9 @@ fn file(fd: i32) -> Option<Kptr> {
     (!file.is_null()).then_some(file)
 }
 
+/// The class of a file by its inode; of any socket [`Class::Socket`].
 #[inline(always)]
-fn class_of(inode: Kptr, private: Kptr) -> Class {
+fn class_of(task: Kptr, inode: Kptr) -> Class {
     let (sb, mode): (u64, u16);
     if offset!(inode_window) != FAR {
         let window = Window::new(inode, offset!(inode_window));
@@ -92,13 +122,13 @@ fn class_of(inode: Kptr, private: Kptr) -> Class {
     }
     let sb = sb as Kptr;
     // Most files are of the container's own root, where nothing is anonymous and no socket.
-    let own = sb == root_sb();
+    let own = sb == root_sb(task);
     let magic = if own { 0 } else { read(sb, offset!(sb_magic)) };
     // The magic before the mode: anonymous inodes may look like regular files.
     match magic {
         ANON_INODE_FS_MAGIC | PID_FS_MAGIC => return Class::Anon,
         PIPEFS_MAGIC => return Class::Pipe,
-        SOCKFS_MAGIC => return family(private),
+        SOCKFS_MAGIC => return Class::Socket,
         _ => {}
     }
     let own = own || magic == TMPFS_MAGIC;
@@ -123,10 +153,10 @@ fn family(socket: Kptr) -> Class {
     }
 }
 
-/// The superblock of the current task's root directory.
+/// The superblock of the task's root directory.
 #[inline(always)]
-fn root_sb() -> Kptr {
-    let fs: Kptr = load(task::current(), offset!(task_fs));
+fn root_sb(task: Kptr) -> Kptr {
+    let fs: Kptr = load(task, offset!(task_fs));
     let dentry: Kptr = load(fs, offset!(fs_root_dentry));
     load(dentry, offset!(dentry_sb))
 }

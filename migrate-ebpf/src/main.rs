@@ -14,6 +14,7 @@ mod emit;
 mod file;
 mod hold;
 mod kernel;
+mod known;
 mod maps;
 mod payload;
 mod restart;

@@ -5,8 +5,8 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, Restart, Tallies, Turn};
 use migrate_common::syscalls::KRow;
 
-use crate::clock::Tick;
 use crate::emit::Entry;
+use crate::known::Known;
 use crate::payload::Work;
 use crate::sys_exit::Call;
 use crate::turns::{Left, NotImplemented};
@@ -82,18 +82,37 @@ pub static NOT_IMPLEMENTED: PerCpuArray<NotImplemented> = PerCpuArray::with_max_
 #[map]
 pub static ENTRY: PerCpuArray<Entry> = PerCpuArray::with_max_entries(1, 0);
 
-/// The call that returns; index 0.
+/// What a CPU needs for nearly every record, on as few lines of its cache as can be; index 0.
 #[map]
-pub static CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
+static CPU: PerCpuArray<Cpu> = PerCpuArray::with_max_entries(1, 0);
 
 /// How far the capture of a payload is; index 0.
 #[map]
 pub static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
 
-/// The tick that records were last made in; index 0.
+/// What the CPUs have found out, for each other; index 0.
 #[map]
-pub static TICK: Array<Tick> = Array::with_max_entries(1, 0);
+pub static KNOWN: Array<Known> = Array::with_max_entries(1, 0);
 
-/// Bytes put into the ring by this CPU since it last woke the reader; index 0.
-#[map]
-pub static UNWOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+/// The value of [`CPU`].
+#[repr(C)]
+struct Cpu {
+    unwoken_bytes: u64,
+    call: Call,
+}
+
+/// The call that returns on this CPU.
+#[inline(always)]
+pub fn call() -> Option<&'static mut Call> {
+    let cpu = CPU.get_ptr_mut(0)?;
+    // SAFETY: as in `own`; the reference is to this field alone.
+    Some(unsafe { &mut (*cpu).call })
+}
+
+/// Bytes put into the ring by this CPU since it last woke the reader.
+#[inline(always)]
+pub fn unwoken_bytes() -> Option<&'static mut u64> {
+    let cpu = CPU.get_ptr_mut(0)?;
+    // SAFETY: as in `own`; the reference is to this field alone.
+    Some(unsafe { &mut (*cpu).unwoken_bytes })
+}

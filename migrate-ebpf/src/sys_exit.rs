@@ -12,7 +12,7 @@ use migrate_common::syscalls::{Group, KRow, choice_key, krow_flags};
 
 use crate::emit::{self, Event};
 use crate::kernel::{Kptr, forget, load, offset};
-use crate::maps::{self, CALL, CHOICES, ROWS};
+use crate::maps::{self, CHOICES, ROWS};
 use crate::payload::{self, Outputs, shape};
 use crate::{container, file, hold, restart, tally, task, turns};
 
@@ -40,13 +40,14 @@ pub struct Call {
 
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
-    if let Some(container) = container::recording() {
-        record(&container, ctx.arg::<*const u8>(0), ctx.arg(1));
+    let task = task::current();
+    if let Some(container) = container::recording_of(task) {
+        record(&container, task, ctx.arg::<*const u8>(0), ctx.arg(1));
         // How full the ring is matters as often as it does to the reader.
         if container::holds(&container) && emit::has_woken() {
             hold::if_filling();
         }
-        turns::after_call(&container);
+        turns::after_call(&container, task);
         #[cfg(feature = "log")]
         tell_broken(&ctx, container.slot);
     }
@@ -65,14 +66,14 @@ fn tell_broken(ctx: &BtfTracePointContext, slot: u32) {
 }
 
 #[inline(always)]
-fn record(container: &Container, regs: Kptr, ret: i64) {
+fn record(container: &Container, task: Kptr, regs: Kptr, ret: i64) {
     // rt_sigreturn has loaded the registers of before the signal, and with them orig_rax = -1.
     let orig_ax = load::<u64>(regs, offset!(regs_orig_ax)) as i32;
     let mut nr = if orig_ax == -1 { RT_SIGRETURN } else { orig_ax };
-    if load::<u32>(task::current(), offset!(task_thread_status)) & TS_COMPAT != 0 {
+    if load::<u32>(task, offset!(task_thread_status)) & TS_COMPAT != 0 {
         nr = nr.wrapping_add(COMPAT_NR);
     }
-    let Some(call) = maps::own(&CALL, 0) else { return };
+    let Some(call) = maps::call() else { return };
     let event = &mut call.event;
     event.kind = Kind::Syscall as u8;
     (event.class, event.flags, event.nr, event.ret, event.exact_time) = (Class::None as u8, 0, nr, ret, 0);
@@ -82,7 +83,7 @@ fn record(container: &Container, regs: Kptr, ret: i64) {
     event.args[3] = load(regs, offset!(regs_r10));
     event.args[4] = load(regs, offset!(regs_r8));
     event.args[5] = load(regs, offset!(regs_r9));
-    let of = continued(event);
+    let of = continued(task, event);
     let row = row(of, event);
     let group = if nr == RESTART_SYSCALL { Group::Signal as u8 } else { row.map_or(Group::Other as u8, |row| row.group) };
     if container.groups & possible(group) == 0 {
@@ -90,8 +91,8 @@ fn record(container: &Container, regs: Kptr, ret: i64) {
     }
     if let Some(row) = row {
         event.exact_time = u64::from(row.flags & krow_flags::EXACT_TIME);
-        describe(event, row);
-        event.flags |= turns::shared(event);
+        describe(task, event, row);
+        event.flags |= turns::shared(task, event);
     }
     let socket = is_socket(forget(&event.class));
     let group = if group == Group::Read as u8 && socket { Group::Receive as u8 } else { group };
@@ -103,7 +104,7 @@ fn record(container: &Container, regs: Kptr, ret: i64) {
     if !container::captures(container) {
         return;
     }
-    let Some(numbered) = emit::number(container.slot) else { return };
+    let Some(numbered) = emit::number_of(task, container.slot) else { return };
     match forget(&call.outputs.shape) {
         shape::NONE => numbered.send(&call.event),
         shape::OFFSET => payload::send_offset(numbered, &call.event),
@@ -136,12 +137,12 @@ fn is_socket(class: u8) -> bool {
 /// The number of the call whose outputs these are: for `restart_syscall` the one that it continues. The registers are the
 /// same, so its arguments are still there.
 #[inline(always)]
-fn continued(event: &mut Event) -> i32 {
+fn continued(task: Kptr, event: &mut Event) -> i32 {
     let mut nr = event.nr;
     if nr != RESTART_SYSCALL && event.ret != ERESTART_RESTARTBLOCK {
         return nr;
     }
-    let host_tid: u32 = load(task::current(), offset!(task_pid));
+    let host_tid: u32 = load(task, offset!(task_pid));
     if nr == RESTART_SYSCALL {
         let Some(of) = restart::continued(host_tid) else { return nr };
         nr = of;
@@ -170,12 +171,12 @@ fn row(nr: i32, event: &Event) -> Option<&'static KRow> {
 
 /// Says what the call's descriptor is.
 #[inline(always)]
-fn describe(event: &mut Event, row: &KRow) {
+fn describe(task: Kptr, event: &mut Event, row: &KRow) {
     if row.fd == NO_FD {
         return;
     }
     let fd = if row.fd == FD_RET { event.ret } else { arg(event, row.fd) as i64 };
-    let (class, append) = file::class(fd as i32);
+    let (class, append) = file::class(task, fd as i32);
     event.class = class as u8;
     event.flags |= append;
     let source = match event.nr {
@@ -183,7 +184,7 @@ fn describe(event: &mut Event, row: &KRow) {
         COPY_FILE_RANGE => event.args[0],
         _ => return,
     };
-    if file::class(source as i32).0 == Class::OwnFile {
+    if file::class(task, source as i32).0 == Class::OwnFile {
         event.flags |= flags::FROM_OWN;
     }
 }

@@ -5,7 +5,7 @@ use migrate_common::record::flags;
 
 use crate::emit::Event;
 use crate::kernel::{Kptr, load, offset};
-use crate::maps::{self, CALL, EXECS, NOT_IMPLEMENTED, TURNS};
+use crate::maps::{self, EXECS, NOT_IMPLEMENTED, TURNS};
 use crate::{clock, container, file, hold, task};
 
 /// arch/x86/entry/syscalls/syscall_64.tbl
@@ -86,10 +86,10 @@ pub fn is_outside(task: Kptr, regs: Kptr) -> bool {
 
 /// [`flags::SHARED`] if the call gave its task memory that another can have, too, and that can be written.
 #[inline(always)]
-pub fn shared(event: &Event) -> u16 {
+pub fn shared(task: Kptr, event: &Event) -> u16 {
     let is = match event.nr {
         MMAP if event.args[3] & MAP_SHARED != 0 && event.ret > 0 => {
-            event.args[3] & MAP_ANONYMOUS != 0 || file::is_writable(event.args[4] as i32)
+            event.args[3] & MAP_ANONYMOUS != 0 || file::is_writable(task, event.args[4] as i32)
         }
         SHMAT => event.ret > 0,
         _ => false,
@@ -105,12 +105,11 @@ pub fn runnable(task: Kptr) -> u32 {
     load(queue, offset!(rq_rt_running))
 }
 
-/// The call that [`CALL`] holds has been told: does its task go on?
+/// The call that [`maps::call`] holds has been told: does its task, the current one, go on?
 #[inline(always)]
-pub fn after_call(container: &Container) {
-    let Some(call) = maps::own(&CALL, 0) else { return };
+pub fn after_call(container: &Container, task: Kptr) {
+    let Some(call) = maps::call() else { return };
     let event = &call.event;
-    let task = task::current();
     if event.nr == EXECVE || event.nr == EXECVEAT {
         let _ = EXECS.remove(load::<u32>(task, offset!(task_pid)));
     }

@@ -44,7 +44,7 @@ pub fn send_offset(numbered: Numbered, event: &Event) {
         let segment = entry.add(HEADER_BYTES).cast::<u64>();
         segment.write(0);
         segment.add(1).write(size_of::<u64>() as u64);
-        segment.add(2).write(file::offset(event.args[0] as i32));
+        segment.add(2).write(file::offset(numbered.task, event.args[0] as i32));
     }
     numbered.submit(entry, LEN, LEN, event.flags);
 }
