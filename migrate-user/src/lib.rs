@@ -8,6 +8,7 @@ pub mod agent;
 pub mod cli;
 pub mod container;
 pub mod golive;
+pub mod inodes;
 pub mod probe;
 pub mod rates;
 pub mod record;

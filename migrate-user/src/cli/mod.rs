@@ -5,6 +5,7 @@ mod agent;
 mod client;
 mod completions;
 mod doctor;
+mod inode_supervisor;
 mod install;
 mod log;
 mod man;
@@ -75,6 +76,8 @@ enum Command {
     Agent(agent::Agent),
     Runtime(runtime::Runtime),
     #[command(hide = true)]
+    InodeSupervisor(inode_supervisor::InodeSupervisor),
+    #[command(hide = true)]
     RuntimeHook(runtime::RuntimeHook),
     Completions(completions::Completions),
     Man(man::Man),
@@ -142,6 +145,7 @@ pub fn main() -> ExitCode {
         Command::Agent(args) => args.run(&global),
         Command::Runtime(args) => return args.run(),
         Command::RuntimeHook(args) => return args.run(),
+        Command::InodeSupervisor(args) => return args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     };

@@ -21,6 +21,7 @@ pub mod ptrace;
 pub mod raw_tcp;
 pub mod regset;
 pub mod sched;
+pub mod seccomp;
 pub mod signals;
 pub mod sock_diag;
 pub mod sockaddr;
