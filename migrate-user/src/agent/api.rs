@@ -28,6 +28,7 @@ pub use report::{
 };
 pub use server::{Handler, ServeError, bind, serve};
 
+use crate::inodes::Inodes;
 use crate::round::policy;
 use crate::verify::Verify;
 use serde::{Deserialize, Serialize};
@@ -100,6 +101,9 @@ pub struct MoveRequest {
     /// What is compared before the replica goes live.
     #[serde(default)]
     pub verify: Verify,
+    /// Whether programs go on seeing the inode numbers that they know.
+    #[serde(default)]
+    pub inodes: Inodes,
 }
 
 fn default_down_time_ms() -> u64 {

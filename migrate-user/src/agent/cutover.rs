@@ -2,6 +2,7 @@
 
 use super::errors::{Failure, text};
 use crate::golive::{self, Bytes, FileState, Snapshot};
+use crate::inodes::Inodes;
 use crate::probe::Recorder;
 use crate::replay::live::PendingSignal;
 use crate::replay::wait::Wait;
@@ -19,6 +20,8 @@ pub struct CutOver {
     pub snapshot: Snapshot,
     /// Waits with a relative timeout.
     pub waits: Vec<Wait>,
+    /// Whether programs go on seeing the inode numbers that they know.
+    pub inodes: Inodes,
     /// Packets that came while nobody listened.
     pub stragglers: Vec<Bytes>,
 }

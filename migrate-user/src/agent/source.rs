@@ -19,6 +19,7 @@ use super::rounds::Rounds;
 use crate::container::docker::{Spec, check_supported};
 use crate::golive::Bytes;
 use crate::golive::stragglers::Stragglers;
+use crate::inodes::Inodes;
 use crate::probe::mute::Mute;
 use crate::round::SpoolReader;
 use crate::round::policy::Policy;
@@ -58,6 +59,7 @@ struct Sending<'a> {
     policy: Policy,
     report: MoveReport,
     frozen_at: Option<Instant>,
+    inodes: Inodes,
     /// Nobody waits for the outcome.
     patient: bool,
     /// When the last part of the down time ended.
@@ -119,6 +121,7 @@ pub async fn run(daemon: &Arc<Daemon>, request: MoveRequest, progress: &mpsc::Se
         spec: Some(spec),
         link: Some(link),
         policy,
+        inodes: request.inodes,
         report,
         proof: Proof::new(request.verify),
         mark: begun,
@@ -185,6 +188,7 @@ impl<'a> Sending<'a> {
             policy: Policy::default(),
             report: MoveReport::default(),
             frozen_at: None,
+            inodes: Inodes::default(),
             patient: false,
             mark: Instant::now(),
         }

@@ -1,6 +1,7 @@
 //! The receiving side of a move: carries out what [`wire::target`](crate::wire::target) says.
 
 mod actions;
+mod inodes;
 mod network;
 mod proof;
 
@@ -10,6 +11,7 @@ use super::fault;
 use super::host;
 use crate::container::docker::Spec;
 use crate::golive::{Bytes, Restored};
+use crate::inodes::InodeReport;
 use crate::replay::replica::Replica;
 use crate::wire::durable::{Durable, Side, TargetState};
 use crate::wire::message::Prepare;
@@ -58,6 +60,7 @@ struct Receiving {
     restored: Option<Restored>,
     comparing: Option<Comparing>,
     stragglers: Vec<Bytes>,
+    inodes: InodeReport,
     spec: Option<Spec>,
 }
 
@@ -96,6 +99,7 @@ async fn serve(daemon: Arc<Daemon>, stream: TcpStream, peer: String) {
         restored: None,
         comparing: None,
         stragglers: Vec::new(),
+        inodes: InodeReport::default(),
         spec: None,
     };
     loop {
@@ -215,6 +219,7 @@ pub async fn recover(daemon: &Arc<Daemon>) {
             restored: None,
             comparing: None,
             stragglers: Vec::new(),
+            inodes: InodeReport::default(),
             spec: None,
         };
         while let Some(action) = target.poll_action() {

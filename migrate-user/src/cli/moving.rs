@@ -3,6 +3,7 @@
 use super::text::{Align, bytes, count, micros, print, print_json, table};
 use super::{CliError, Global, client};
 use crate::agent::api::{MoveReport, MoveRequest, Request, Response};
+use crate::inodes::Inodes;
 use crate::round::policy;
 use crate::verify::Verify;
 use clap::{Args, ValueEnum};
@@ -40,6 +41,10 @@ pub(super) struct Move {
     /// What of the replica is compared with the frozen source before it goes live; pages that differ are shipped.
     #[arg(long, value_enum, default_value_t = What::All, value_name = "WHAT")]
     verify: What,
+    /// Whether programs go on seeing the inode and device numbers that they know: `keep` answers their stat calls, in containers
+    /// that have looked at a file that they hold open; `new` leaves them with the target's.
+    #[arg(long, value_enum, default_value_t = Inodes::Keep, value_name = "WHICH")]
+    inodes: Inodes,
     /// Check everything on both hosts and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -79,6 +84,7 @@ impl Move {
             force: self.force,
             dry_run: self.dry_run,
             verify: self.verify.into(),
+            inodes: self.inodes,
         };
         let report = match client::ask(global, &Request::Move(request))? {
             Response::Move(report) => report,
@@ -131,6 +137,9 @@ fn text(report: &MoveReport) -> String {
         if let (Some(compared), Some(differing)) = (report.pages_compared, report.pages_differing) {
             out.push_str(&pages(report, compared, differing));
         }
+    }
+    if report.inodes.kept > 0 {
+        out.push_str(&format!("inodes       numbers of {} files kept\n", count(report.inodes.kept)));
     }
     if report.connections_lost > 0 {
         out.push_str(&format!("warning: {} connections not yet accepted were lost\n", count(report.connections_lost)));

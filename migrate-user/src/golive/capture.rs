@@ -43,7 +43,8 @@ pub fn capture(tasks: &[SourceTask]) -> Result<Snapshot, CaptureError> {
             }
             _ => one(&tables, index, &network, &clocks, &mut losses).map_err(fail)?,
         };
-        files.push(OpenFile { kind: shared.kind.clone(), flags: flags.bits() as i32, state });
+        let identity = file::identity(shared.held.as_fd(), &shared.kind).map_err(fail)?;
+        files.push(OpenFile { kind: shared.kind.clone(), flags: flags.bits() as i32, identity, state });
     }
 
     let mut described = Vec::with_capacity(tasks.len());

@@ -2,15 +2,18 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{OFlags, SeekFrom, fcntl_getfl, fcntl_setfl, fstatfs, seek, tell};
+use rustix::fs::{OFlags, SeekFrom, fcntl_getfl, fcntl_setfl, fstat, fstatfs, seek, tell};
 
 use super::error::During;
 use super::{Kind, Obstacle};
+use crate::inodes::Identity;
 
 /// The flags that `F_SETFL` can change.
 const CHANGEABLE: OFlags = OFlags::APPEND.union(OFlags::NONBLOCK).union(OFlags::DIRECT).union(OFlags::NOATIME);
 /// `OVERLAYFS_SUPER_MAGIC` of linux/magic.h.
 const OVERLAYFS: i64 = 0x794c_7630;
+/// `TMPFS_MAGIC`.
+const TMPFS: i64 = 0x0102_1994;
 
 /// The flags of an open file, as `F_GETFL` gives them.
 ///
@@ -68,4 +71,18 @@ pub(super) fn restore(fd: BorrowedFd<'_>, kind: &Kind, position: i64) -> Result<
         Err(rustix::io::Errno::SPIPE) if *kind == Kind::CharDevice => Ok(false),
         Err(error) => Err(error).during("setting the position"),
     }
+}
+
+/// The numbers of a regular file or directory of the container's own root, or of a tmpfs; `None` for everything else.
+///
+/// # Errors
+/// A failing fstat or fstatfs.
+pub(super) fn identity(fd: BorrowedFd<'_>, kind: &Kind) -> Result<Option<Identity>, Obstacle> {
+    if !matches!(kind, Kind::Regular | Kind::Directory)
+        || !matches!(fstatfs(fd).during("reading the file system's type")?.f_type, OVERLAYFS | TMPFS)
+    {
+        return Ok(None);
+    }
+    let stat = fstat(fd).during("reading a file's numbers")?;
+    Ok(Some(Identity { device: stat.st_dev, inode: stat.st_ino }))
 }

@@ -6,9 +6,10 @@ use std::os::fd::AsFd;
 use super::descriptors::{Shared, TableError, Tables};
 use super::tcp::Held;
 use super::{
-    Clocks, FileState, Kind, Obstacle, OpenFile, RestoreError, Snapshot, TargetTask, agreement, epoll, eventfd, file, inotify, pipe, tcp,
-    timerfd, udp, unix,
+    Clocks, FileState, Kind, Obstacle, OpenFile, RestoreError, Snapshot, TargetTask, agreement, epoll, eventfd, file, inotify,
+    pipe, tcp, timerfd, udp, unix,
 };
+use crate::inodes::Identity;
 use crate::sys::enter_netns;
 use crate::sys::raw_tcp::RawTcp;
 use crate::sys::sock_diag::{self, Diag};
@@ -48,6 +49,8 @@ pub struct ReleaseReport {
 #[derive(Debug)]
 pub struct Restored {
     pub report: RestoreReport,
+    /// The numbers of files that both sides hold open: here, and on the source.
+    pub identities: Vec<(Identity, Identity)>,
     held: Vec<Held>,
     raw: Option<RawTcp>,
 }
@@ -81,11 +84,17 @@ pub fn restore(tasks: &[TargetTask], snapshot: &Snapshot) -> Result<Restored, Re
     }
     let ordered = agreement::in_snapshot_order(tasks, snapshot)?;
     let Some(first) = ordered.first().copied() else {
-        return Ok(Restored { report: RestoreReport::default(), held: Vec::new(), raw: None });
+        return Ok(Restored { report: RestoreReport::default(), identities: Vec::new(), held: Vec::new(), raw: None });
     };
     let tables = Tables::read(&ordered)?;
     let found = agreement::match_files(&tables, snapshot)?;
     let task_error = |step| move |source| RestoreError::Task { task: first.ns_tid, step, source };
+    let mut identities = Vec::new();
+    for (wanted, &mine) in snapshot.files.iter().zip(&found) {
+        let Shared { held, kind, .. } = &tables.files[mine];
+        let here = file::identity(held.as_fd(), kind).map_err(|obstacle| RestoreError::of(&tables, mine, obstacle))?;
+        identities.extend(here.zip(wanted.identity));
+    }
     let mut filling = Filling {
         snapshot,
         tables: &tables,
@@ -105,7 +114,7 @@ pub fn restore(tasks: &[TargetTask], snapshot: &Snapshot) -> Result<Restored, Re
     }
     filling.watch()?;
     let Filling { report, held, network, .. } = filling;
-    Ok(Restored { report, held, raw: network.raw })
+    Ok(Restored { report, identities, held, raw: network.raw })
 }
 
 /// Takes the connections of `tasks` out of repair mode, where an agent that died between restore and release left them.

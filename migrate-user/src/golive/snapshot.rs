@@ -14,6 +14,7 @@ use super::timerfd::TimerFd;
 use super::udp::UdpSocket;
 use super::unix::UnixSocket;
 use super::{Clocks, Kind};
+use crate::inodes::Identity;
 use crate::sys::neighbours::Neighbour;
 
 /// Everything that [`capture`](super::capture) found.
@@ -39,7 +40,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The layout's version.
-    pub const VERSION: u16 = 1;
+    pub const VERSION: u16 = 2;
 }
 
 /// One task's descriptors.
@@ -67,6 +68,8 @@ pub struct OpenFile {
     pub kind: Kind,
     /// As `F_GETFL` gives them.
     pub flags: i32,
+    /// The numbers of a file or directory of the container's own: its programs may know it by them.
+    pub identity: Option<Identity>,
     pub state: FileState,
 }
 

@@ -16,6 +16,7 @@ use super::calls::timer::Timers;
 use super::error::{Recent, ReplayError, Result, Short};
 use super::last_pid::LastPid;
 use super::turns::Turns;
+use crate::inodes::Seen;
 use crate::record::Record;
 use crate::sys::ptrace::Pid;
 use migrate_common::record::Kind;
@@ -92,6 +93,7 @@ pub struct Engine<B> {
     pub(super) timers: Timers,
     pub(super) last_pid: LastPid,
     pub(super) turns: Turns,
+    pub(super) seen: Seen,
     recent: Recent,
     replayed: u64,
     waiting: usize,
@@ -112,6 +114,7 @@ impl<B: Backend> Engine<B> {
             timers: Timers::default(),
             last_pid,
             turns: Turns::default(),
+            seen: Seen::default(),
             recent: Recent::default(),
             replayed: 0,
             waiting: 0,
@@ -241,6 +244,7 @@ impl<B: Backend> Engine<B> {
             return Ok(step);
         }
         self.note_sharing(record);
+        self.seen.note(record);
         self.recent.push(record.head);
         self.replayed += 1;
         Ok(Step::Done)

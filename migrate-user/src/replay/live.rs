@@ -10,6 +10,7 @@ use super::calls::timer::{ArmedTimer, TimerId};
 use super::engine::Engine;
 use super::error::Result;
 use super::wait::Wait;
+use crate::inodes::Seen;
 use crate::sys::ptrace::{Pid, SIGINFO_BYTES};
 
 const NANOS: u64 = 1_000_000_000;
@@ -27,6 +28,12 @@ pub struct PendingSignal {
 }
 
 impl<B: Backend> Engine<B> {
+    /// The files whose numbers the container has looked at.
+    #[must_use]
+    pub fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
     /// Ends the replay: nothing waits any more, the helper is gone from the pid namespace, and signals that the replica's own
     /// kernel queued (a child's end, say) are dropped: those that the source had pending take their place.
     pub fn settle(&mut self) -> Result<()> {

@@ -10,6 +10,7 @@ mod calls;
 mod engine;
 mod error;
 pub mod last_pid;
+pub mod listen;
 pub mod live;
 pub mod point;
 pub mod ptrace;

@@ -28,7 +28,7 @@ fn every_kind() -> Vec<Message> {
         Final { chunks: 78, digest: [5; 32], snapshot: Blob(vec![8; 20]) }.into(),
         Ready { digest: [5; 32], breakdown: breakdown.clone(), compared: Some(compared) }.into(),
         Go {}.into(),
-        Live { breakdown }.into(),
+        Live { breakdown, inodes: crate::inodes::InodeReport { needed: 1, kept: 3, no_new_privs: true } }.into(),
         Abort { why }.into(),
         Status { protocol: 1, id }.into(),
         StatusIs { verdict: Verdict::Undecided }.into(),

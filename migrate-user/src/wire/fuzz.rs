@@ -83,7 +83,7 @@ mod tests {
             Pages { bytes: vec![4].into() }.into(),
             Go {}.into(),
             StatusIs { verdict: Verdict::Undecided }.into(),
-            Live { breakdown: Vec::new() }.into(),
+            Live { breakdown: Vec::new(), inodes: crate::inodes::InodeReport::default() }.into(),
         ];
         let frames: Vec<Vec<u8>> = messages.iter().map(|message| frame::encode(message).unwrap()).collect();
         for (message, frame) in messages.iter().zip(&frames) {

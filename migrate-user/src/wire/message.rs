@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::blob::Blob;
 use super::error::WireError;
 use super::hello::Hello;
+use crate::inodes::InodeReport;
 use crate::round::chunk;
 use crate::verify::Verify;
 
@@ -250,6 +251,7 @@ pub struct Go {}
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Live {
     pub breakdown: Breakdown,
+    pub inodes: InodeReport,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,6 +14,7 @@ use super::message::{
     Abort, Breakdown, Compared, Live, Message, MigrationId, NeedImage, Prepare, Prepared, Ready, Refuse, Replayed, StatusIs, Verdict,
     Wanted,
 };
+use crate::inodes::InodeReport;
 use crate::round::{Chain, Chunk};
 
 /// What the executor is to do. Each may be repeated after a crash and must then do no harm.
@@ -50,7 +51,7 @@ pub enum Action {
     Patch(Vec<u8>),
     /// Let the replica's tasks run on by themselves, still muted.
     Detach,
-    /// Unmute and announce the address; answered by [`Output::Parts`]. Repeated until it succeeds.
+    /// Unmute and announce the address; answered by [`Output::Live`]. Repeated until it succeeds.
     Unmute {
         attempt: u32,
     },
@@ -75,6 +76,8 @@ pub enum Output {
     Differs(Vec<u8>),
     /// The replica's memory is the source's.
     Compared(Compared),
+    /// The same of the last step, and what was done about inode numbers.
+    Live { breakdown: Breakdown, inodes: InodeReport },
 }
 
 /// How a migration ended on the target.
@@ -475,8 +478,9 @@ impl Target {
     }
 
     fn unmuted(&mut self, output: Output) {
-        let breakdown = if let Output::Parts(parts) = output { parts } else { Breakdown::new() };
-        self.push_send(Live { breakdown });
+        let (breakdown, inodes) =
+            if let Output::Live { breakdown, inodes } = output { (breakdown, inodes) } else { Default::default() };
+        self.push_send(Live { breakdown, inodes });
         self.end(Outcome::Live);
     }
 

@@ -1,5 +1,6 @@
 //! What the agent reports. Times are microseconds of the reporting host's monotonic clock.
 
+use crate::inodes::InodeReport;
 use crate::wire::message::Compared;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -98,6 +99,9 @@ pub struct MoveReport {
     /// Tasks that computed at the freeze and took the source's registers.
     #[serde(default)]
     pub tasks_taken: u64,
+    /// What was done about inode numbers.
+    #[serde(default)]
+    pub inodes: InodeReport,
     /// What an operator should know although it worked.
     #[serde(default)]
     pub warnings: Vec<String>,

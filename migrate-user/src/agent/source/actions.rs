@@ -116,6 +116,7 @@ impl Sending<'_> {
         let recording = Arc::clone(self.recording.as_ref().ok_or("the container is not recorded any more")?);
         self.mark = Instant::now();
         let stragglers = self.stragglers.take();
+        let inodes = self.inodes;
         let captured = tokio::task::spawn_blocking(move || {
             let frozen_ns = host::monotonic_ns();
             let tasks = cutover::tasks(&recording.cgroup)?;
@@ -142,7 +143,7 @@ impl Sending<'_> {
                 // Those that are lost are sent again by their sender's timer.
                 (caught, _) = stragglers.take().map_err(text)?;
             }
-            Ok((CutOver { frozen_ns, snapshot, waits, stragglers: caught }, stragglers, registers))
+            Ok((CutOver { frozen_ns, snapshot, waits, inodes, stragglers: caught }, stragglers, registers))
         });
         let (cutover, stragglers, registers) = captured.await.map_err(text)??;
         self.proof.registers = registers;
@@ -207,8 +208,8 @@ impl Sending<'_> {
         if let Some(Ok((late, _))) = self.stragglers.take().map(|mut stragglers| stragglers.take()) {
             packets.extend(late);
         }
-        let delivered = std::fs::File::open(format!("/proc/{pid}/ns/net"))
-            .and_then(|namespace| stragglers::deliver(&namespace, &packets));
+        let delivered =
+            std::fs::File::open(format!("/proc/{pid}/ns/net")).and_then(|namespace| stragglers::deliver(&namespace, &packets));
         if let Err(error) = delivered {
             tracing::warn!(%error, "packets that came while the container was frozen could not be delivered");
         }

@@ -5,6 +5,7 @@ use crate::agent::api::{ApiError, MoveReport, Progress};
 use crate::agent::errors::{Failure, micros, text};
 use crate::agent::fault;
 use crate::agent::recording::{Recording, RecordingError};
+use crate::inodes::InodeReport;
 use crate::round::policy::Decision;
 use crate::round::spool::Totals;
 use crate::wire::source::{Action, Outcome};
@@ -181,11 +182,24 @@ impl Sending<'_> {
                 self.report.down.sockets_us += passed - verify_us;
                 self.report.take_comparison(compared, verify_us);
             }
-            Message::Live(_) => {
+            Message::Live(live) => {
+                self.take_inodes(live.inodes);
                 self.report.down.address_us = since(&mut self.mark);
                 self.report.down.total_us = self.frozen_at.map_or(0, |at| micros(at.elapsed()));
             }
             _ => {}
+        }
+    }
+
+    fn take_inodes(&mut self, inodes: InodeReport) {
+        self.report.inodes = inodes;
+        if inodes.needed > 0 && inodes.kept == 0 {
+            let needed = inodes.needed;
+            self.report.warnings.push(format!("the program knows {needed} files that it holds open by other inode numbers"));
+        }
+        if inodes.no_new_privs {
+            let why = "so that inode numbers could be kept, set-user-id programs in the container give no rights any more";
+            self.report.warnings.push(why.to_owned());
         }
     }
 

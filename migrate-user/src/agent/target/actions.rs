@@ -1,7 +1,7 @@
 //! What the state machine's actions do on this host.
 
 use super::proof::Comparing;
-use super::{Receiving, back_off, network};
+use super::{Receiving, back_off, inodes, network};
 use crate::agent::api::Role;
 use crate::agent::cutover::{self, CutOver};
 use crate::agent::daemon::{DEVICE, Entry, has_device};
@@ -60,7 +60,7 @@ impl Receiving {
             }
             Action::Unmute { attempt } => {
                 back_off(attempt).await;
-                self.unmute().await.map(Output::Parts)
+                self.unmute().await.map(|breakdown| Output::Live { breakdown, inodes: self.inodes })
             }
             Action::Kill { attempt } => {
                 back_off(attempt).await;
@@ -140,6 +140,7 @@ impl Receiving {
         let signals = cutover.signals();
         let waits = std::mem::take(&mut cutover.waits);
         let frozen_ns = cutover.frozen_ns;
+        let inodes = cutover.inodes;
         let restored = tokio::task::spawn_blocking(move || {
             if has_device(init) {
                 let namespace = std::fs::File::open(format!("/proc/{init}/ns/net")).map_err(text)?;
@@ -153,10 +154,19 @@ impl Receiving {
         }
         tracing::info!(report = ?restored.report, "kernel objects are restored");
         let sockets = nanos(begun.elapsed());
+        let identities = restored.identities.clone();
         self.restored = Some(restored);
         let begun = Instant::now();
         replica.with(move |engine| engine.arm(frozen_ns, &signals, &waits)).await.map_err(text)?;
-        Ok(vec![("settle".to_owned(), settled), ("sockets".to_owned(), sockets), ("timers".to_owned(), nanos(begun.elapsed()))])
+        let timers = nanos(begun.elapsed());
+        let begun = Instant::now();
+        self.inodes = inodes::keep(replica, inodes, identities).await?;
+        Ok(vec![
+            ("settle".to_owned(), settled),
+            ("sockets".to_owned(), sockets),
+            ("timers".to_owned(), timers),
+            ("inodes".to_owned(), nanos(begun.elapsed())),
+        ])
     }
 
     /// The replica is the container now: its network, its connections, its tasks, in this order.

@@ -433,7 +433,7 @@ impl World {
             target::Action::Detach => self.replica.as_mut()?.detached = true,
             target::Action::Unmute { .. } => {
                 self.replica.as_mut()?.unmuted = true;
-                return Some(target::Output::Parts(Vec::new()));
+                return Some(target::Output::Live { breakdown: Vec::new(), inodes: crate::inodes::InodeReport::default() });
             }
             target::Action::Kill { .. } => self.replica = None,
         }
