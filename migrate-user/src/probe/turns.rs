@@ -27,24 +27,28 @@ impl Turns {
         Ok(Self { turns, away, slots: Vec::new(), attached: None })
     }
 
-    /// As if no task of the slot had ever left.
-    fn clear(&mut self, slot: u32) -> Result<(), ProbeError> {
+    /// As if no task of the slot had ever left, but one.
+    fn clear(&mut self, slot: u32, held: Option<u32>) -> Result<(), ProbeError> {
         let stale: Vec<u32> = self.away.iter().flatten().filter(|(_, of)| *of == slot).map(|(tid, _)| tid).collect();
         // A task that ends meanwhile is no loss.
         stale.iter().for_each(|tid| drop(self.away.remove(tid)));
-        self.turns.set(slot, [0; size_of::<Turn>()], 0).map_err(map_error("TURNS"))
+        let turn = Turn { away: u32::from(held.is_some()), ..Turn::default() };
+        if let Some(host_tid) = held {
+            self.away.insert(host_tid, slot, 0).map_err(map_error("AWAY"))?;
+        }
+        self.turns.set(slot, bytemuck::cast::<_, TurnBytes>(turn), 0).map_err(map_error("TURNS"))
     }
 }
 
 impl Recorder {
     /// From now on the programs record where the tasks of a slot leave the CPU outside of a call. All of them must be on one CPU
-    /// already.
+    /// already. `held`, as the host numbers it, has left it before, and its coming back is recorded.
     ///
     /// # Errors
     /// [`ProbeError::NoSuchSlot`], and if the program cannot be attached.
-    pub fn begin_turns(&self, slot: u32) -> Result<(), ProbeError> {
+    pub fn begin_turns(&self, slot: u32, held: Option<u32>) -> Result<(), ProbeError> {
         let mut turns = self.lock_turns();
-        turns.clear(slot)?;
+        turns.clear(slot, held)?;
         if turns.attached.is_none() {
             let attached = bpf::attach_tracepoint(self.program_fd(SWITCHES)?.as_fd());
             turns.attached = Some(attached.map_err(ProbeError::io("attaching the program sched_switch"))?);

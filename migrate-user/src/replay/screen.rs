@@ -77,11 +77,10 @@ fn foreign_source(record: RecordRef<'_>) -> Option<String> {
 }
 
 /// Operations that make the kernel write to the futex, or to another, in the middle of a call, at a moment that no record tells.
-/// What the others write nobody sees: nothing.
+/// FUTEX_WAKE_OP does not wait: the replica makes it at its record.
 fn futex(args: &[u64; 6]) -> Option<String> {
     // include/uapi/linux/futex.h; the upper bits are flags.
     let name = match args[1] & 0x7f {
-        5 => "FUTEX_WAKE_OP",
         6 => "FUTEX_LOCK_PI",
         7 => "FUTEX_UNLOCK_PI",
         8 => "FUTEX_TRYLOCK_PI",

@@ -5,6 +5,7 @@
 //! stands at `restart_syscall`, with the registers that the source's task has.
 
 use super::backend::{At, Backend};
+use super::calls::FUTEX_OPERATION;
 use super::engine::Engine;
 use super::error::Result;
 use super::live::{SOON_NS, timespec};
@@ -15,8 +16,6 @@ use serde::{Deserialize, Serialize};
 const TIMER_ABSTIME: u64 = 1;
 const TIMESPEC_BYTES: usize = 16;
 const NANOS_PER_MILLI: u64 = 1_000_000;
-/// The operation in futex(2)'s second argument, without its options.
-const FUTEX_OPERATION: u64 = 0x7f;
 
 /// A wait of the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

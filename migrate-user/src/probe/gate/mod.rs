@@ -31,7 +31,7 @@ use crate::sys::ptrace::{self, Fate, Pid, Resume, Stop, Wait, Waited};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet};
 use pending::{BELL, Question, hear};
 use signals::Task;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -74,6 +74,8 @@ pub struct Gate<F> {
     paused: HashMap<Pid, Instant>,
     /// Makes the tasks take turns.
     serial: Option<Arc<Serial>>,
+    /// New tasks that stopped before their makers told of them. They stay where they are until then.
+    early: HashSet<Pid>,
 }
 
 impl<F: FnMut(GateEvent)> Gate<F> {
@@ -92,6 +94,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
             recorder: None,
             paused: HashMap::new(),
             serial: None,
+            early: HashSet::new(),
         };
         Ok((gate, GateHandle { questions: ask, thread: nix::sys::pthread::pthread_self() }))
     }
@@ -154,7 +157,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
                 self.tasks.remove(&pid);
                 self.paused.remove(&pid);
                 (self.tell)(GateEvent::TaskEnded { host_tid: pid.unsigned_abs() });
-                Ok(())
+                self.orphaned(pid)
             }
             Stop::Execed => {
                 if let Some(task) = self.tasks.get_mut(&pid) {
@@ -164,10 +167,10 @@ impl<F: FnMut(GateEvent)> Gate<F> {
                 self.execed(pid);
                 self.go_on(pid, 0)
             }
-            Stop::Forked { child, vfork } => {
-                self.forked(pid, child, vfork);
-                self.tasks.entry(child).or_default();
-                self.go_on(pid, 0)
+            Stop::Forked { child, vfork } => self.forked(pid, child, vfork),
+            Stop::Event if !self.tasks.contains_key(&pid) => {
+                self.early.insert(pid);
+                Ok(())
             }
             Stop::Event => self.event(pid),
             Stop::Group(_) => ptrace::resume(pid, Resume::Listen, 0),

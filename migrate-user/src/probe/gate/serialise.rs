@@ -3,7 +3,7 @@
 use super::{Gate, GateEvent};
 use crate::probe::serial::{Policy, Serial, SerialError};
 use crate::sys::kcmp;
-use crate::sys::ptrace::{self, Pid};
+use crate::sys::ptrace::{self, Pid, Stop, Wait, Waited};
 use migrate_common::maps::hold;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +19,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
     /// A program has held a task, and told why. The signal goes no further.
     pub(super) fn held(&mut self, pid: Pid, why: u32) -> ptrace::Result<()> {
         match why {
-            hold::SHARED => self.serialise(pid),
+            hold::SHARED => self.serialise(pid, None),
             hold::SCHEDULED => {
                 if let Some(Err(error)) = self.serial.as_ref().map(|serial| serial.renew()) {
                     self.not_serial(pid, &error);
@@ -39,23 +39,60 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         self.go_on(pid, 0)
     }
 
-    /// A task has made a task; both stand still. A vfork's parent does until its child has left its memory.
-    pub(super) fn forked(&mut self, pid: Pid, child: Pid, vfork: bool) {
-        // Of tasks that cannot be compared nothing better can be assumed.
-        if self.serial.is_some() && !vfork && kcmp::same_memory(pid, child).unwrap_or(true) {
-            self.serialise(pid);
+    /// A task has made a task, and stands still. If it is the first that shares its memory with others, the new one stands still, too,
+    /// until all take turns: its replica does not move before the record that says that it runs.
+    pub(super) fn forked(&mut self, pid: Pid, child: Pid, vfork: bool) -> ptrace::Result<()> {
+        self.tasks.entry(child).or_default();
+        let mut stopped = self.early.remove(&child);
+        // A vfork's parent stands still until its child has left its memory. Of tasks that cannot be compared nothing better can be
+        // assumed.
+        let shares = self.serial.as_ref().is_some_and(|serial| serial.cpu().is_none())
+            && !vfork
+            && kcmp::same_memory(pid, child).unwrap_or(true);
+        if shares {
+            stopped = stopped || self.first_stop(child);
+            self.serialise(pid, stopped.then_some(child));
         }
+        if stopped {
+            match self.go_on(child, 0) {
+                Err(error) if !error.is_gone() => return Err(error),
+                _ => {}
+            }
+        }
+        self.go_on(pid, 0)
+    }
+
+    /// Waits for the stop of a task that has not moved yet. False: it ends instead.
+    fn first_stop(&mut self, child: Pid) -> bool {
+        match ptrace::wait(Wait::For(child), false) {
+            Ok(Waited::Stopped(_, Stop::Event)) => true,
+            _ => {
+                self.tasks.remove(&child);
+                (self.tell)(GateEvent::TaskEnded { host_tid: child.unsigned_abs() });
+                false
+            }
+        }
+    }
+
+    /// A task has ended. If it was killed while it made another, nobody tells of that.
+    pub(super) fn orphaned(&mut self, pid: Pid) -> ptrace::Result<()> {
+        let orphans: Vec<Pid> = self.early.iter().copied().collect();
+        for child in orphans {
+            self.forked(pid, child, false).or_else(|error| if error.is_gone() { Ok(()) } else { Err(error) })?;
+        }
+        Ok(())
     }
 
     /// A task stands before the first instruction of an image.
     pub(super) fn execed(&mut self, pid: Pid) {
         if self.serial.as_ref().is_some_and(|serial| serial.policy() == Policy::Always) {
-            self.serialise(pid);
+            self.serialise(pid, None);
         }
     }
 
-    fn serialise(&mut self, pid: Pid) {
-        match self.serial.as_ref().map(|serial| serial.begin()) {
+    /// `held`: a task that stands still outside of a call, and whose going on is to be recorded.
+    fn serialise(&mut self, pid: Pid, held: Option<Pid>) {
+        match self.serial.as_ref().map(|serial| serial.begin(held)) {
             Some(Ok(Some(cpu))) => {
                 // Its answers must not wait for those whose turn it is.
                 crate::probe::serial::run_above();

@@ -136,11 +136,11 @@ impl Serial {
     }
 
     /// Makes the tasks take turns. The CPU, if they did not yet. The task that this is for, and whom it shares memory with, must be
-    /// stopped.
+    /// stopped; `held` is one that stands outside of a call, and whose going on is recorded.
     ///
     /// # Errors
     /// [`SerialError`]; then all is as it was before.
-    pub fn begin(&self) -> Result<Option<usize>, SerialError> {
+    pub fn begin(&self, held: Option<i32>) -> Result<Option<usize>, SerialError> {
         let mut state = self.lock();
         match *state {
             State::Turns(_) => return Ok(None),
@@ -150,7 +150,7 @@ impl Serial {
         }
         let allowed = crate::sys::affinity::of(self.init).map_err(|source| SerialError::Pin { cpu: 0, source })?.cpus();
         let cpu = self.host.place(&allowed).ok_or(SerialError::NoCpu)?;
-        match self.place(cpu) {
+        match self.place(cpu, held) {
             Ok(placed) => {
                 self.host.begin(cpu, self.slot);
                 *state = State::Turns(placed);
@@ -163,7 +163,7 @@ impl Serial {
         }
     }
 
-    fn place(&self, cpu: usize) -> Result<Placed, SerialError> {
+    fn place(&self, cpu: usize, held: Option<i32>) -> Result<Placed, SerialError> {
         let pin = Pin::new(self.init, &self.cgroup, cpu).map_err(|source| SerialError::Pin { cpu, source })?;
         let mut placed = Placed { cpu, pin, budget: None };
         let begun = (|| {
@@ -173,7 +173,7 @@ impl Serial {
             }
             self.bind(&placed)?;
             // Last: from here on the programs take it for granted that there is one CPU.
-            Ok(self.host.recorder().begin_turns(self.slot)?)
+            Ok(self.host.recorder().begin_turns(self.slot, held.map(i32::unsigned_abs))?)
         })();
         match begun {
             Ok(()) => Ok(placed),

@@ -1,5 +1,6 @@
 //! What a system call's record does to the replica: one file a family of calls.
 
+mod descriptor;
 mod file;
 mod process;
 mod signal;
@@ -15,6 +16,8 @@ use crate::sys::ptrace::Pid;
 use migrate_common::record::{Class, Kind};
 use migrate_common::syscalls::{self, Policy, Row, Special};
 
+/// The operation in futex(2)'s second argument, without its options.
+pub(super) const FUTEX_OPERATION: u64 = 0x7f;
 pub(super) const EINTR: i64 = -(libc::EINTR as i64);
 
 /// A record of a call, and the replica's task standing at that call.
@@ -92,6 +95,7 @@ impl<B: Backend> Engine<B> {
             return self.inject(&site);
         }
         match policy {
+            Policy::Inject if wakes_and_writes(&site) => self.wake_op(&site),
             Policy::Inject => self.inject(&site),
             Policy::Reissue => self.reissue(&site),
             Policy::ReissueInject => {
@@ -170,6 +174,7 @@ impl<B: Backend> Engine<B> {
     /// The call is executed, and gives what the log says.
     pub(super) fn reissue(&mut self, site: &Site<'_>) -> Result<Step> {
         self.execute_same(site, site.call.args)?;
+        self.renumber_pair(site)?;
         self.compare_segments(site)?;
         self.backend.finish(site.pid, site.ret())?;
         Ok(Step::Done)
@@ -177,7 +182,7 @@ impl<B: Backend> Engine<B> {
 
     pub(super) fn execute_same(&mut self, site: &Site<'_>, args: [u64; 6]) -> Result<()> {
         let ret = self.backend.execute(site.pid, site.call.nr, args)?;
-        self.expect_ret(site, ret)
+        self.expect_result(site, ret)
     }
 
     pub(super) fn expect_ret(&self, site: &Site<'_>, ret: i64) -> Result<()> {
@@ -207,7 +212,25 @@ impl<B: Backend> Engine<B> {
         Ok(self.backend.execute(site.pid, nr, args)?)
     }
 
+    /// The kernel changes a futex, beside waking waiters, of which the replica's kernel has none.
+    fn wake_op(&mut self, site: &Site<'_>) -> Result<Step> {
+        let ret = self.backend.execute(site.pid, site.call.nr, site.call.args)?;
+        if ret < 0 {
+            self.expect_ret(site, ret)?;
+        }
+        self.inject(site)
+    }
+
     pub(super) fn unsupported(&self, record: &Record, call: &str, why: &str) -> ReplayError {
         ReplayError::Unsupported { tid: record.head.tid, call: call.to_owned(), why: why.to_owned() }
     }
+}
+
+/// FUTEX_WAKE_OP, see futex(2).
+fn wakes_and_writes(site: &Site<'_>) -> bool {
+    i64::from(site.call.nr) == libc::SYS_futex && site.call.args[1] & FUTEX_OPERATION == libc::FUTEX_WAKE_OP as u64
+}
+
+pub(super) fn is(nr: i32, special: Special) -> bool {
+    syscalls::row(nr).is_some_and(|row| row.policy == Policy::Special(special))
 }

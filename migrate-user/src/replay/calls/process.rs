@@ -1,6 +1,6 @@
 //! The life of tasks: fork, exec, exit, wait.
 
-use super::Site;
+use super::{Site, is};
 use crate::record::Record;
 use crate::replay::backend::{At, Backend};
 use crate::replay::engine::{Engine, Step, Task};
@@ -8,7 +8,7 @@ use crate::replay::error::Result;
 use crate::sys::auxv;
 use crate::sys::ptrace::Pid;
 use migrate_common::record::Kind;
-use migrate_common::syscalls::{self, Policy, Special};
+use migrate_common::syscalls::{self, Special};
 
 /// waitid's WNOWAIT: the child stays a zombie.
 const WNOWAIT: u64 = 0x0100_0000;
@@ -254,10 +254,6 @@ impl<B: Backend> Engine<B> {
         };
         Err(self.desync(record, expected, &found))
     }
-}
-
-fn is(nr: i32, special: Special) -> bool {
-    syscalls::row(nr).is_some_and(|row| row.policy == Policy::Special(special))
 }
 
 /// The child that wait4 reaped: none if it only stopped or went on.

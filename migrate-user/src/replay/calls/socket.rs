@@ -79,7 +79,7 @@ impl<B: Backend> Engine<B> {
         let protocol = socket_option(&listener, libc::SO_PROTOCOL).unwrap_or(0);
         let flags = if i64::from(site.call.nr) == libc::SYS_accept4 { site.call.args[3] } else { 0 };
         let ret = self.call(site, libc::SYS_socket, [domain, kind | flags, protocol, 0, 0, 0])?;
-        self.expect_ret(site, ret)?;
+        self.expect_result(site, ret)?;
         self.inject(site)
     }
 
