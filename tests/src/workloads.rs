@@ -89,7 +89,7 @@ pub const WORKLOADS: &[Workload] = &[
 const REDIS: &[&str] =
     &["/usr/bin/redis-server", "--save", "", "--appendonly", "no", "--protected-mode", "no", "--enable-debug-command", "yes"];
 /// One of ten requests runs the CGI program, the others get the file.
-const APACHE_LOAD: Load = Load::Ledger { port: 80, sessions: 100, requests_per_s: 200, path: "/cgi-bin/ledger", write_every: 10 };
+const APACHE_LOAD: Load = Load::Ledger { port: 80, sessions: 100, requests_per_s: 150, path: "/cgi-bin/ledger", write_every: 10 };
 
 const fn with(name: &'static str, image: Image, command: &'static [&'static str], load: Load, check: Check) -> Workload {
     Workload { name, image, command, load, check, tested: false }

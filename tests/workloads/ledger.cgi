@@ -2,7 +2,8 @@
 # A ledger in a file: each call writes an entry, under a lock. See tests/src/client/ledger/chain.rs.
 #   ?TOKEN -> NUMBER BEFORE AFTER TOKEN        ?end -> NUMBER STATE ok
 set -o noclobber
-until { : >/data/lock; } 2>/dev/null; do sleep 0.01; done
+# Not `:`, whose failed redirection ends the shell.
+until { true >/data/lock; } 2>/dev/null; do sleep 0.01; done
 number=0 before=1
 [ ! -e /data/ledger ] || read -r number before </data/ledger
 case $QUERY_STRING in

@@ -1,7 +1,13 @@
-//! What a host must have to record containers and to receive them, each with the remedy. Every check tries the thing itself.
+//! What a host must have to record containers and to receive them, each with the remedy. Every check tries the thing itself. And
+//! whether a container that runs can be moved.
 
+mod container;
 mod kernel;
 mod software;
+mod tasks;
+
+pub use container::{Facts, container_checks};
+pub use tasks::{Tasks, TasksError};
 
 use super::api::Check;
 use std::path::PathBuf;

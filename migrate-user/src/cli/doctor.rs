@@ -1,24 +1,39 @@
 //! `migrate doctor`.
 
+mod container;
+
 use super::text::{print, print_json};
 use super::{CliError, Global, client};
 use crate::agent::api::{AsyncClient, Check, CheckState, Code, Request, Response};
 use crate::agent::doctor::{HostChecks, host_checks};
 use clap::Args;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:
   migrate doctor                          # can this host record?
   migrate doctor --to 10.0.0.2:7077       # could that host take its containers?
+  migrate doctor web                      # can this container be moved, and why not?
   migrate doctor --json | jq -r '.[] | select(.state != \"ok\") | .remedy'
 
-Exit code 0: nothing failed; 1: this host cannot record; 3: the other host cannot take containers.";
+Exit code 0: nothing failed; 1: this host cannot record; 3: the other host cannot take
+containers, or the container cannot be moved; 7: no agent answers.";
 
 /// Check what recording and moving need, and say what to do about what is missing.
+///
+/// With a container: whether it can be moved, by what the agent knows of it, its configuration, its tasks and what they have open, and
+/// how fast its log grows. `migrate move --dry-run` asks the other host too.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Doctor {
+    /// Name, id, or an id's unique start. Needs the agent here to run.
+    #[arg(conflicts_with = "to")]
+    container: Option<String>,
+    /// How long to watch the container's log grow.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, requires = "container")]
+    watch: f64,
     /// Compare with the host of this agent. Needs the agent here to run.
     #[arg(long, value_name = "HOST:PORT")]
     to: Option<String>,
@@ -35,6 +50,11 @@ pub(super) struct Doctor {
 
 impl Doctor {
     pub(super) fn run(self, global: &Global) -> Result<ExitCode, CliError> {
+        if let Some(container) = &self.container {
+            let watch = Duration::try_from_secs_f64(self.watch);
+            let watch = watch.map_err(|error| CliError::caused(Code::Usage, "--watch is no time", error))?;
+            return container::run(global, Path::new(self.docker_socket()), container, watch);
+        }
         let failed = if self.to.is_some() { Code::Refused } else { Code::Failed };
         let checks = match self.to {
             Some(to) => match client::ask(global, &Request::Doctor { to: Some(to) })? {
@@ -52,11 +72,15 @@ impl Doctor {
         Ok(if worst == Some(CheckState::Fail) { ExitCode::from(failed.exit_code()) } else { ExitCode::SUCCESS })
     }
 
+    fn docker_socket(&self) -> &str {
+        self.docker.strip_prefix("unix://").unwrap_or(&self.docker)
+    }
+
     fn local(&self, global: &Global) -> Result<Vec<Check>, CliError> {
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let tokio = tokio.map_err(|error| CliError::caused(Code::Failed, "cannot start", error))?;
-        let docker = self.docker.strip_prefix("unix://").unwrap_or(&self.docker);
-        let wanted = HostChecks { docker: docker.into(), state_dir: self.state_dir.clone(), runtime: self.runtime.clone() };
+        let wanted =
+            HostChecks { docker: self.docker_socket().into(), state_dir: self.state_dir.clone(), runtime: self.runtime.clone() };
         Ok(tokio.block_on(async {
             let mut checks = host_checks(&wanted).await;
             checks.push(agent(global).await);
