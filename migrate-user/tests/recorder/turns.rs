@@ -83,7 +83,9 @@ fn check_switches(records: &[Record]) {
         assert_eq!((parts[0].0, parts[0].1.len()), (0, 168));
         // struct pt_regs: ip, sp, orig_ax.
         assert_eq!(head.args[..3], [register(128), register(152), register(120)]);
-        assert_eq!((parts[1].0, parts[1].1.len(), parts.len()), (head.args[1], 64, 2));
+        // A page of the stack that is not there at the moment cannot be read at a switch.
+        let stack: Vec<_> = parts[1..].iter().map(|(addr, bytes)| (*addr, bytes.len())).collect();
+        assert!(stack.is_empty() || stack == [(head.args[1], 64)], "{stack:?}");
         let next = records[at + 1..].iter().find(|record| record.head.tid == head.tid);
         if let Some(next) = next {
             assert_eq!(next.kind(), Some(Kind::Resume), "behind record {at}");
