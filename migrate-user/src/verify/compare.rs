@@ -79,8 +79,11 @@ impl Comparison {
             }
             self.count(*page, theirs, ours);
             match self.layout.find(*page, true)? {
-                Some((pid, address)) => write_page(pid, address, theirs)
-                    .map_err(|source| VerifyError::Io { what: "writing the memory", pid, source })?,
+                Some((pid, address)) => write_page(pid, address, theirs).map_err(|source| VerifyError::Io {
+                    what: "writing the memory",
+                    pid,
+                    source,
+                })?,
                 None => match page.space {
                     Space::Process(tid) => write(tid, page.number * PAGE_BYTES, theirs)?,
                     Space::Object(_) => {}
@@ -99,10 +102,15 @@ impl Comparison {
             let start = page.number * PAGE_BYTES;
             let place = match page.space {
                 Space::Process(tid) => {
-                    let of = self.layout.mapping(tid, start).map_or("below the stack".to_owned(), |mapping| format!("{:?}", mapping.of));
+                    let of = self
+                        .layout
+                        .mapping(tid, start)
+                        .map_or("below the stack".to_owned(), |mapping| format!("{:?}", mapping.of));
                     format!("process {tid}, {:#x} to {:#x}, {of}", start + bytes.start, start + bytes.end)
                 }
-                Space::Object(object) => format!("shared object {object}, offset {:#x} to {:#x}", start + bytes.start, start + bytes.end),
+                Space::Object(object) => {
+                    format!("shared object {object}, offset {:#x} to {:#x}", start + bytes.start, start + bytes.end)
+                }
             };
             let differing = theirs.iter().zip(ours).filter(|(a, b)| a != b).count();
             // Of a few bytes the values say most.
@@ -146,7 +154,9 @@ fn wanted(theirs: &Print, ours: &Print, is_zero_when_absent: impl Fn(Page) -> bo
         }
     }
     compared += own.len() as u64;
-    wanted.extend(own.iter().filter(|(page, hash)| **hash != hash::of_zeros() || !is_zero_when_absent(**page)).map(|(page, _)| *page));
+    wanted.extend(
+        own.iter().filter(|(page, hash)| **hash != hash::of_zeros() || !is_zero_when_absent(**page)).map(|(page, _)| *page),
+    );
     wanted.sort_unstable_by(|a, b| b.cmp(a));
     (wanted, compared)
 }

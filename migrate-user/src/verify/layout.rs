@@ -150,7 +150,8 @@ impl Layout {
             }
             Space::Object(object) => {
                 let offset = page.number.wrapping_mul(PAGE_BYTES);
-                let mut mappings = self.processes.iter().flat_map(|process| process.mappings.iter().map(move |m| (process.pid, m)));
+                let mut mappings =
+                    self.processes.iter().flat_map(|process| process.mappings.iter().map(move |m| (process.pid, m)));
                 let found = mappings.find(|(_, mapping)| {
                     let within = mapping.offset <= offset && offset - mapping.offset < mapping.end - mapping.start;
                     mapping.of == Of::Shared(object) && within && (!writable || mapping.is_writable())
@@ -275,8 +276,11 @@ fn join(runs: &[(u64, u64)]) -> Vec<(u64, u64)> {
 
 /// The hashes of the pages of each space.
 fn hash_all(spaces: &[&[Piece]]) -> Result<Vec<Vec<u8>>, VerifyError> {
-    let batches: Vec<(usize, Vec<Piece>)> =
-        spaces.iter().enumerate().flat_map(|(space, pieces)| batches(pieces).into_iter().map(move |batch| (space, batch))).collect();
+    let batches: Vec<(usize, Vec<Piece>)> = spaces
+        .iter()
+        .enumerate()
+        .flat_map(|(space, pieces)| batches(pieces).into_iter().map(move |batch| (space, batch)))
+        .collect();
     let cpus = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
     let pages = batches.len() * usize::try_from(BATCH_PAGES).unwrap_or(1);
     let threads = pages.div_ceil(PAGES_A_THREAD).clamp(1, cpus);

@@ -165,7 +165,9 @@ mod tests {
     fn a_stack_that_has_grown_further_is_the_same_and_everything_else_is_told() {
         let ours = parsed(&MAPS.replace("7ffe00000000", "7ffdffff0000"));
         assert!(difference(1, &parsed(MAPS), &ours).is_ok());
-        for (from, to) in [("rw-p 00000000 00:00 0 \n", "r--p 00000000 00:00 0 \n"), ("55d0c1021000", "55d0c1022000"), ("/bin/x y", "/bin/z")] {
+        for (from, to) in
+            [("rw-p 00000000 00:00 0 \n", "r--p 00000000 00:00 0 \n"), ("55d0c1021000", "55d0c1022000"), ("/bin/x y", "/bin/z")]
+        {
             let why = difference(1, &parsed(MAPS), &parsed(&MAPS.replace(from, to))).unwrap_err().to_string();
             assert!(why.contains("another layout"), "{why}");
         }

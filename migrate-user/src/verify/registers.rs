@@ -26,8 +26,8 @@ const FLAGS: u64 = 0xcd5;
 
 /// General registers by name.
 const NAMES: [&str; 21] = [
-    "rip", "rsp", "rbp", "rbx", "r12", "r13", "r14", "r15", "rdi", "rsi", "rdx", "r8", "r9", "r10", "fs_base", "gs_base", "eflags",
-    "rax", "orig_rax", "rcx", "r11",
+    "rip", "rsp", "rbp", "rbx", "r12", "r13", "r14", "r15", "rdi", "rsi", "rdx", "r8", "r9", "r10", "fs_base", "gs_base",
+    "eflags", "rax", "orig_rax", "rcx", "r11",
 ];
 /// Of these, how many are compared at a call, and behind one.
 const AT_CALL: usize = 17;
@@ -61,8 +61,29 @@ impl TaskRegisters {
 
     /// These registers, for a task that has the segment selectors of `like`.
     fn with_selectors(&self, like: &Regs) -> Regs {
-        let [rip, rsp, rbp, rbx, r12, r13, r14, r15, rdi, rsi, rdx, r8, r9, r10, fs_base, gs_base, eflags, rax, orig_rax, rcx, r11] =
-            self.general;
+        let [
+            rip,
+            rsp,
+            rbp,
+            rbx,
+            r12,
+            r13,
+            r14,
+            r15,
+            rdi,
+            rsi,
+            rdx,
+            r8,
+            r9,
+            r10,
+            fs_base,
+            gs_base,
+            eflags,
+            rax,
+            orig_rax,
+            rcx,
+            r11,
+        ] = self.general;
         let Regs { cs, ss, ds, es, fs, gs, .. } = *like;
         #[rustfmt::skip]
         let regs = Regs {
@@ -126,7 +147,8 @@ pub fn settle(engine: &mut Engine<Ptrace>, theirs: &[TaskRegisters]) -> Result<T
     let live: Vec<(u32, Pid)> = engine.live_tasks().collect();
     let tid_of: HashMap<Pid, u32> = live.iter().map(|(tid, pid)| (*pid, *tid)).collect();
     for (tid, pid) in live {
-        let group = super::layout::thread_group(pid).map_err(|source| VerifyError::Io { what: "reading the status", pid, source })?;
+        let group =
+            super::layout::thread_group(pid).map_err(|source| VerifyError::Io { what: "reading the status", pid, source })?;
         let process = tid_of.get(&group).copied().unwrap_or(tid);
         let backend = engine.backend();
         let at = backend.at(pid);

@@ -11,8 +11,8 @@ use super::actions::{Phase, Queue};
 use super::durable::TargetState;
 use super::hello::{Hello, PROTOCOL};
 use super::message::{
-    Abort, Breakdown, Compared, Live, Message, MigrationId, NeedImage, Prepare, Prepared, Ready, Refuse, Replayed, StatusIs, Verdict,
-    Wanted,
+    Abort, Breakdown, Compared, Live, Message, MigrationId, NeedImage, Prepare, Prepared, Ready, Refuse, Replayed, StatusIs,
+    Verdict, Wanted,
 };
 use crate::inodes::InodeReport;
 use crate::round::{Chain, Chunk};
@@ -221,10 +221,9 @@ impl Target {
                 self.phase = Phase::Live;
                 self.queue.push(Action::Unmute { attempt: 0 });
             }
-            (
-                Action::CheckImage { .. } | Action::Replay { .. } | Action::Apply(_) | Action::Compare(_) | Action::Patch(_),
-                _,
-            ) => self.abort("an action gave something else than was asked for"),
+            (Action::CheckImage { .. } | Action::Replay { .. } | Action::Apply(_) | Action::Compare(_) | Action::Patch(_), _) => {
+                self.abort("an action gave something else than was asked for")
+            }
             _ => {}
         }
     }

@@ -77,7 +77,9 @@ impl Receiving {
         if !comparison.next().is_empty() {
             return postcard::to_stdvec(comparison.next()).map(Output::Differs).map_err(text);
         }
-        let Some((found, tasks)) = comparing.comparison.take().map(Comparison::end) else { return Err("nothing is compared".to_owned()) };
+        let Some((found, tasks)) = comparing.comparison.take().map(Comparison::end) else {
+            return Err("nothing is compared".to_owned());
+        };
         let verify_ns = nanos(comparing.begun.elapsed());
         if tasks.extended_taken > 0 {
             tracing::warn!(tasks = tasks.extended_taken, "vector registers differed");
