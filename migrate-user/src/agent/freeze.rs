@@ -47,6 +47,8 @@ pub(super) fn freeze(recording: &Recording, mut mute: Option<Mute>) -> Result<Fr
         mute.set(MuteMode::Silent).map_err(text)?;
     }
     let freeze = frozen_at.elapsed();
+    // A signal that was on its way to a task when it was frozen is delivered there all the same: before the log ends.
+    recording.stopped().ok_or("the tasks could not be stopped")?;
     let begun = Instant::now();
     recording.flush(true).map_err(text)?;
     Ok((mute, stragglers, FreezeTimes { frozen_at, freeze, flush: begun.elapsed(), queued }))

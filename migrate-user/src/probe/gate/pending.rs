@@ -4,7 +4,7 @@
 use super::{Gate, GateEvent, TICK};
 use crate::golive::Bytes;
 use crate::golive::signals::{self, PendingSignals};
-use crate::sys::ptrace::{self, Pid, Resume, Stop, Wait, Waited};
+use crate::sys::ptrace::{self, Pid, Stop, Wait, Waited};
 use crate::verify::registers::TaskRegisters;
 use nix::sys::signal::Signal;
 use std::collections::HashSet;
@@ -67,9 +67,17 @@ impl<F: FnMut(GateEvent)> Gate<F> {
     pub(super) fn stopped(&mut self) -> Vec<Stopped> {
         let mut all = Vec::new();
         let mut processes = HashSet::new();
-        for (pid, task) in &self.tasks {
-            let Ok(numbers) = ptrace::numbers(*pid) else { continue };
-            let Ok(mut stopped) = peek(*pid, numbers.ns_tid, self.paused.contains_key(pid)) else { continue };
+        for pid in self.tasks.keys().copied().collect::<Vec<_>>() {
+            let Ok(numbers) = ptrace::numbers(pid) else { continue };
+            if !self.halt(pid) {
+                continue;
+            }
+            let looked = look(pid, numbers.ns_tid);
+            if !self.paused.contains_key(&pid) && self.go_on(pid, 0).is_err() {
+                // Killed meanwhile; its end is reported next.
+                continue;
+            }
+            let (Ok(mut stopped), Some(task)) = (looked, self.tasks.get(&pid)) else { continue };
             if !processes.insert(numbers.tgid) {
                 // Each task shows the queue of its process.
                 stopped.signals.process.clear();
@@ -83,27 +91,37 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         }
         all
     }
-}
 
-/// Looks at a frozen task. `stopped`: it stands still for its tracer already.
-fn peek(pid: Pid, ns_tid: i32, stopped: bool) -> io::Result<Stopped> {
-    let look = || {
-        let registers = TaskRegisters::read(ns_tid.unsigned_abs(), pid)?;
-        Ok(Stopped { signals: signals::peek_pending(ns_tid, pid)?, registers })
-    };
-    if stopped {
-        return look();
-    }
-    ptrace::interrupt(pid).map_err(|error| error.source)?;
-    let until = Instant::now() + STOP_BOUND;
-    loop {
-        match ptrace::wait(Wait::For(pid), true)? {
-            Waited::Stopped(_, Stop::Event | Stop::Group(_)) => break,
-            Waited::NotYet if Instant::now() < until => std::thread::sleep(Duration::from_micros(20)),
-            other => return Err(io::Error::other(format!("the task does not stop: {other:?}"))),
+    /// Brings a frozen task to a stop for the gate, unless it stands in one. What it stopped for before, it gets over first: a signal
+    /// whose delivery the gate had not yet let pass when the container was frozen is delivered, and recorded, now.
+    fn halt(&mut self, pid: Pid) -> bool {
+        if self.paused.contains_key(&pid) {
+            return true;
+        }
+        if ptrace::interrupt(pid).is_err() {
+            return false;
+        }
+        let until = Instant::now() + STOP_BOUND;
+        loop {
+            match ptrace::wait(Wait::For(pid), true) {
+                Ok(Waited::Stopped(_, Stop::Event | Stop::Group(_))) => return true,
+                Ok(Waited::Stopped(_, stop)) => {
+                    let handled = self.handle(pid, stop);
+                    if self.paused.contains_key(&pid) {
+                        return true;
+                    }
+                    if handled.is_err() || !self.tasks.contains_key(&pid) {
+                        return false;
+                    }
+                }
+                Ok(Waited::NotYet) if Instant::now() < until => std::thread::sleep(Duration::from_micros(20)),
+                _ => return false,
+            }
         }
     }
-    let stopped = look();
-    ptrace::resume(pid, Resume::Cont, 0).map_err(|error| error.source)?;
-    stopped
+}
+
+fn look(pid: Pid, ns_tid: i32) -> io::Result<Stopped> {
+    let registers = TaskRegisters::read(ns_tid.unsigned_abs(), pid)?;
+    Ok(Stopped { signals: signals::peek_pending(ns_tid, pid)?, registers })
 }
