@@ -122,8 +122,10 @@ byte_enum! {
         /// A task ended. `args[0]` its exit code as wait(2) packs it.
         Exit = 4,
         /// A signal was taken from the queue. `nr` the signal; `args[0]` the handler (0 default, 1 ignore), `args[1]` the
-        /// action's flags, `args[2]` orig_rax (-1 unless the task stands at a call's return), `args[3]` rip; payload: one
-        /// segment at address 0, the kernel's siginfo.
+        /// action's flags, `args[2]` orig_rax (-1 unless the task stands at a call's return), `args[3]` rip; payload: a
+        /// segment at address 0, the kernel's siginfo. If it has a handler and came from outside where no call is: behind that the
+        /// place, a segment at address 0 with the task's registers (struct pt_regs, 168 bytes), and memory around its stack
+        /// pointer and where its registers point to; what could not be read has address 0.
         Signal = 5,
         /// More payload of the [`Kind::Syscall`] record before it; `nr` counts a record's pieces from 1. Only in the ring.
         Piece = 6,

@@ -244,6 +244,34 @@ fn logs_that_come_record_by_record_converge() {
     }
 }
 
+/// Handlers note how far a computation had come that makes no calls: the replica's run before the same instructions.
+#[test]
+fn signals_into_a_computation_come_before_the_same_instructions() {
+    needs_recorder!();
+    let all = [
+        "computing",
+        "computing_calls",
+        "computing_nested",
+        "computing_queue",
+        "computing_sigaltstack",
+        "computing_recursion",
+        "computing_copies",
+        "computing_floats",
+        "computing_children",
+        "computing_ended",
+        "computing_exits",
+        "computing_mask",
+        "computing_resethand",
+        "computing_posix_timer",
+        "computing_thread_id",
+        "computing_itimer_virtual",
+        "computing_timerfd",
+    ];
+    for guest in all {
+        converges(guest, usize::MAX);
+    }
+}
+
 /// Records of writes to the container's own files, which carry the offset that they left.
 fn is_write_to_own_file(record: &Record) -> bool {
     i64::from(record.head.nr) == libc::SYS_write && record.head.ret > 0 && record.class() == Class::OwnFile

@@ -71,6 +71,7 @@ pub const WORKLOADS: &[Workload] = &[
     with("table", Image::Guests, &["/guests", "table"], Load::None, Check::Chain),
     with("threads", Image::Guests, &["/guests", "threads"], Load::None, Check::Links),
     with("shm", Image::Guests, &["/guests", "shm"], Load::None, Check::Links),
+    with("signals", Image::Guests, &["/guests", "signals"], Load::None, Check::Links),
     with(
         "redis",
         Image::Redis,

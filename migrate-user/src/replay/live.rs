@@ -107,7 +107,7 @@ impl<B: Backend> Engine<B> {
     }
 
     fn arm_timer(&mut self, timer: &ArmedTimer, now_ns: u64) -> Result<()> {
-        let (Some(pid), Some(left_ns)) = (self.host_pid(timer.tid), timer.left_ns(now_ns)) else { return Ok(()) };
+        let (Some(pid), Some(left_ns)) = (self.standing_of(timer.tgid), timer.left_ns(now_ns)) else { return Ok(()) };
         let left_ns = left_ns.max(SOON_NS);
         let at = self.scratch(pid)?;
         match timer.id {
@@ -127,6 +127,12 @@ impl<B: Backend> Engine<B> {
     fn host_pid(&self, tid: u32) -> Option<Pid> {
         let pid = self.tasks.get(&tid)?.pid;
         matches!(self.backend.at(pid), At::Call(_) | At::User).then_some(pid)
+    }
+
+    /// A task of a process that can be made to execute a call: its first, or else any.
+    fn standing_of(&self, tgid: u32) -> Option<Pid> {
+        let others = self.tasks.iter().filter(|(_, task)| task.tgid == tgid);
+        self.host_pid(tgid).or_else(|| others.filter_map(|(tid, _)| self.host_pid(*tid)).next())
     }
 
     /// Tasks that can be made to execute a call.

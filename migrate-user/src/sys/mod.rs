@@ -4,6 +4,7 @@ pub mod arp;
 pub mod auxv;
 pub mod bpf;
 pub mod bpf_ring;
+pub mod breakpoint;
 pub mod cgroup;
 pub mod cgroup_v1;
 pub mod enter_netns;

@@ -297,7 +297,7 @@ pub fn clear_breakpoint(pid: Pid) -> Result<()> {
     set_debug_register(pid, CONTROL, 0)
 }
 
-/// Sends a signal to one task, whatever its process is.
+/// Sends a signal to one task, whatever its process is. The tracer corrects its siginfo when it is about to be delivered.
 pub fn tkill(tid: Pid, signal: i32) -> io::Result<()> {
     // SAFETY: numbers only.
     let result = unsafe { libc::syscall(libc::SYS_tkill, tid, signal) };

@@ -6,8 +6,8 @@
 //!   probes see), and its initial stack goes into the log as an [`Kind::Image`](migrate_common::record::Kind::Image) record.
 //! * **fork**: the child is traced from its first instruction on.
 //! * **signals**: one that arrives in user code is held until the task's next system call and delivered there, where a replica
-//!   can place it exactly. A task that makes no call for [`HOLD_BOUND`] gets it where it is, and the container is no longer
-//!   migratable.
+//!   can place it exactly. A task that makes no call for [`HOLD_BOUND`] gets it in user code, at a function's return if it comes
+//!   to one, and the record tells its registers and memory, by which a replica finds the place.
 //!
 //! At a fork that shares memory, and where a program holds a task that has mapped some, it has the container serialised before the
 //! task goes on ([`Gate::taking_turns`]).
@@ -18,6 +18,7 @@
 
 mod image;
 mod pending;
+mod place;
 mod serialise;
 mod signals;
 
@@ -38,6 +39,9 @@ use std::time::{Duration, Instant};
 
 /// How often a held signal's bound is looked at.
 const TICK: Duration = Duration::from_millis(1);
+/// The same while a task is on its way to a function's return.
+const STEP: Duration = Duration::from_micros(50);
+
 /// What the gate tells.
 #[derive(Debug)]
 pub enum GateEvent {
@@ -135,7 +139,8 @@ impl<F: FnMut(GateEvent)> Gate<F> {
                     other => other?,
                 },
                 Waited::NotYet => {
-                    std::thread::sleep(TICK);
+                    let placing = self.tasks.values().any(|task| task.placing.is_some());
+                    std::thread::sleep(if placing { STEP } else { TICK });
                     self.deliver_overdue();
                 }
                 Waited::Interrupted => {}
@@ -152,6 +157,12 @@ impl<F: FnMut(GateEvent)> Gate<F> {
     }
 
     fn handle(&mut self, pid: Pid, stop: Stop) -> ptrace::Result<()> {
+        // Any other stop takes the place of the one that was asked for: it must be asked for again.
+        if stop != Stop::Event
+            && let Some(task) = self.tasks.get_mut(&pid)
+        {
+            task.overdue = false;
+        }
         match stop {
             Stop::Exited(_) | Stop::Killed(_) => {
                 self.tasks.remove(&pid);

@@ -1,13 +1,18 @@
 //! Signals: held until the task's next call, and delivered there.
 
+use super::place::{PLACE_BOUND, Placing};
 use super::{Gate, GateEvent};
+use crate::sys::breakpoint::TRAP_PERF;
 use crate::sys::ptrace::{self, Pid, Resume, SIGINFO_BYTES};
 use crate::sys::signals::{SignalSets, raised_by_itself, siginfo_code};
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How long a task may compute while a signal waits for its next system call: its own time, so that a busy machine does not count.
-pub const HOLD_BOUND: Duration = Duration::from_millis(50);
+/// Behind a call it costs a replica nothing to find the place; in user code it costs the more the longer ago the last call is.
+pub const HOLD_BOUND: Duration = Duration::from_millis(2);
+/// The flag that a breakpoint leaves in the registers: see [`crate::replay::point`].
+const RESUME_FLAG: u64 = 0x1_0000;
 /// Entries and exits of calls that are watched in a handler for its return.
 const WATCHED_CALLS: u32 = 256;
 
@@ -33,8 +38,10 @@ pub(super) struct Task {
     pub(super) returning: bool,
     /// Behind rt_sigreturn, with a signal that comes before the next instruction.
     pub(super) returned: bool,
-    /// The bound has passed: whatever comes is delivered where the task is.
+    /// The bound has passed: the task has been told to stop.
     pub(super) overdue: bool,
+    /// It makes no calls, and goes on to a function's return.
+    pub(super) placing: Option<Placing>,
 }
 
 impl Task {
@@ -99,6 +106,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         if task.handlers > 0 || task.returning {
             task.watch_return(pid)?;
         }
+        task.placing = None;
         let Some(held) = task.next_to_send() else { return self.go_on(pid, 0) };
         if task.held.is_empty() {
             task.since = None;
@@ -115,8 +123,13 @@ impl<F: FnMut(GateEvent)> Gate<F> {
             return self.held(pid, why);
         }
         let info = ptrace::siginfo(pid)?;
+        if signal == libc::SIGTRAP && siginfo_code(&info) == TRAP_PERF {
+            return self.at_breakpoint(pid);
+        }
         let task = self.tasks.entry(pid).or_default();
-        if let Some(at) = task.sent.iter().position(|sent| sent.signal == signal) {
+        // A real-time signal that came by itself waits beside the one that was sent again; of the others the kernel keeps one.
+        let again = signal < libc::SIGRTMIN() || [libc::SI_KERNEL, libc::SI_TKILL].contains(&siginfo_code(&info));
+        if let Some(at) = task.sent.iter().position(|sent| again && sent.signal == signal) {
             if let Some(sent) = task.sent.remove(at) {
                 ptrace::set_siginfo(pid, &sent.info)?;
             }
@@ -136,7 +149,9 @@ impl<F: FnMut(GateEvent)> Gate<F> {
     /// Interrupts tasks whose held signals have waited too long.
     pub(super) fn deliver_overdue(&mut self) {
         for (pid, task) in &mut self.tasks {
-            if task.since.is_some_and(|since| computed(*pid).saturating_sub(since) > HOLD_BOUND) && !task.overdue {
+            let waits = task.placing.as_ref().map(|placing| (placing.since, PLACE_BOUND));
+            let Some((since, bound)) = waits.or(task.since.map(|since| (since, HOLD_BOUND))) else { continue };
+            if !task.overdue && computed(*pid).saturating_sub(since) > bound {
                 task.overdue = true;
                 // If it is gone, its end is reported next.
                 let _ = ptrace::interrupt(*pid);
@@ -147,33 +162,60 @@ impl<F: FnMut(GateEvent)> Gate<F> {
     /// A new child, the end of a group stop, or our own interrupt.
     pub(super) fn event(&mut self, pid: Pid) -> ptrace::Result<()> {
         let task = self.tasks.entry(pid).or_default();
-        if !task.overdue {
+        if !std::mem::take(&mut task.overdue) || task.held.is_empty() {
             return self.go_on(pid, 0);
         }
-        let Some(held) = task.next_to_send() else {
-            task.overdue = false;
-            return self.go_on(pid, 0);
-        };
+        if !at_boundary(&ptrace::regs(pid)?) {
+            let now = computed(pid);
+            let goes_on = match &mut task.placing {
+                Some(placing) => placing.settle(pid, now),
+                None => {
+                    task.placing = Placing::begin(pid, now);
+                    task.placing.is_some()
+                }
+            };
+            if goes_on {
+                return self.go_on(pid, 0);
+            }
+        }
+        task.placing = None;
+        let Some(held) = task.next_to_send() else { return self.go_on(pid, 0) };
         let signal = held.signal;
-        let computing = !at_boundary(&ptrace::regs(pid)?);
         task.since = if task.held.is_empty() { None } else { Some(computed(pid)) };
         task.sent.push_back(held);
-        task.overdue = false;
-        if computing {
-            let why = format!("signal {signal} came while a task computed for more than {} ms", HOLD_BOUND.as_millis());
-            (self.tell)(GateEvent::NotMigratable { host_tid: pid.unsigned_abs(), why });
-        }
-        if ptrace::tgkill(pid, pid, signal).is_err() {
+        if ptrace::tkill(pid, signal).is_err() {
             self.tasks.entry(pid).or_default().sent.clear();
         }
         self.go_on(pid, 0)
+    }
+
+    /// A task has come to a function's return: if it is to get its signal there, it does.
+    fn at_breakpoint(&mut self, pid: Pid) -> ptrace::Result<()> {
+        let mut regs = ptrace::regs(pid)?;
+        let task = self.tasks.entry(pid).or_default();
+        if !task.placing.as_mut().is_some_and(|placing| placing.hit(regs.rip, computed(pid))) {
+            return self.go_on(pid, 0);
+        }
+        task.placing = None;
+        let Some(held) = task.next_to_send() else { return self.go_on(pid, 0) };
+        task.since = if task.held.is_empty() { None } else { Some(computed(pid)) };
+        // It would lie in the handler's frame.
+        regs.eflags &= !RESUME_FLAG;
+        ptrace::set_regs(pid, &regs)?;
+        ptrace::set_siginfo(pid, &held.info)?;
+        task.enter_handler(pid, held.signal);
+        self.go_on(pid, held.signal)
     }
 }
 
 /// CPU time of a task's process; all there is if nobody can tell, so that its signals are not held for ever.
 fn computed(pid: Pid) -> Duration {
-    let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(pid));
-    clock.and_then(nix::time::ClockId::now).map_or(Duration::MAX, Duration::from)
+    let of = |pid: Pid| {
+        let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(pid));
+        clock.and_then(nix::time::ClockId::now).map(Duration::from).ok()
+    };
+    // A process has a clock under its own number alone.
+    of(pid).or_else(|| of(ptrace::numbers(pid).ok()?.tgid)).unwrap_or(Duration::MAX)
 }
 
 /// True where a task is behind a system call, or before a handler's first instruction: a place that a replica can find.

@@ -2,7 +2,7 @@
 
 use super::Site;
 use crate::record::Record;
-use crate::replay::backend::{At, Backend, Expect, Interrupted};
+use crate::replay::backend::{At, Backend, BackendError, Expect, Interrupted, Point};
 use crate::replay::engine::{Engine, Step};
 use crate::replay::error::Result;
 use crate::sys::ptrace::SIGINFO_BYTES;
@@ -51,7 +51,7 @@ impl<B: Backend> Engine<B> {
             _ => {}
         }
         let mut info = [0; SIGINFO_BYTES];
-        for segment in record.segments() {
+        if let Some(segment) = record.segments().next() {
             let len = segment.bytes.len().min(SIGINFO_BYTES);
             info[..len].copy_from_slice(&segment.bytes[..len]);
         }
@@ -62,6 +62,18 @@ impl<B: Backend> Engine<B> {
         if own && self.backend.at(pid) != At::Fault(signal) {
             let found = format!("{:?}", self.backend.at(pid));
             return Err(self.desync(record, &format!("the task raises signal {signal} itself"), &found));
+        }
+        if let Some(point) = Point::from_record(record)
+            && self.backend.at(pid) == At::User
+            && !(ip == handler && self.backend.pointers(pid)? == (point.regs.rsp, ip))
+        {
+            // At the first instruction of the same handler it stands already, whatever the kernel left of the FPU's state above.
+            match self.backend.run_to(pid, &point) {
+                Err(error @ BackendError::NoSuchPoint { .. }) => {
+                    return Err(self.desync(record, &format!("signal {signal} at {ip:#x}"), &error.to_string()));
+                }
+                other => other?,
+            }
         }
         let (_, own_ip) = self.backend.pointers(pid)?;
         if own_ip != ip {

@@ -22,8 +22,8 @@ pub enum TimerId {
 /// A timer that runs in the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArmedTimer {
-    /// Task in the container's pid namespace.
-    pub tid: u32,
+    /// The process that it belongs to, by its number in the container's pid namespace: any of its threads can set it.
+    pub tgid: u32,
     pub id: TimerId,
     /// When it was armed: CLOCK_MONOTONIC of the source's host.
     pub armed_ns: u64,
@@ -59,6 +59,7 @@ impl ArmedTimer {
 pub struct Timers(HashMap<(u32, TimerId), ArmedTimer>);
 
 impl Timers {
+    /// A process's timers end with it. `tid`: a task that has ended, or the process; a thread that is not the first takes none along.
     pub(in crate::replay) fn forget(&mut self, tid: u32) {
         self.0.retain(|(of, _), _| *of != tid);
     }
@@ -69,8 +70,12 @@ impl Timers {
     }
 
     fn set(&mut self, timer: ArmedTimer) {
-        let key = (timer.tid, timer.id);
-        if timer.value_ns == 0 { self.0.remove(&key) } else { self.0.insert(key, timer) };
+        let key = (timer.tgid, timer.id);
+        if timer.value_ns == 0 {
+            self.0.remove(&key)
+        } else {
+            self.0.insert(key, timer)
+        };
     }
 
     /// All of them.
@@ -87,29 +92,29 @@ impl<B: Backend> Engine<B> {
 
     pub(super) fn timer(&mut self, site: &Site<'_>) -> Result<Step> {
         let args = site.call.args;
-        let tid = site.record.head.tid;
+        let tgid = self.task(site.record)?.tgid;
         let armed_ns = site.record.head.time_ns;
         match i64::from(site.call.nr) {
             libc::SYS_timer_create => return self.reissue(site),
             libc::SYS_timer_delete => {
-                self.timers.0.remove(&(tid, TimerId::Posix(args[0])));
+                self.timers.0.remove(&(tgid, TimerId::Posix(args[0])));
                 return self.reissue(site);
             }
             libc::SYS_alarm => {
                 let value_ns = (args[0] & 0xffff_ffff) * NANOS;
                 let id = TimerId::Interval(libc::ITIMER_REAL as u64);
-                self.timers.set(ArmedTimer { tid, id, armed_ns, value_ns, interval_ns: 0, absolute: false });
+                self.timers.set(ArmedTimer { tgid, id, armed_ns, value_ns, interval_ns: 0, absolute: false });
             }
             libc::SYS_setitimer => {
                 let [interval_ns, value_ns] = self.read_times(site, args[1], 1000)?;
                 let id = TimerId::Interval(args[0]);
-                self.timers.set(ArmedTimer { tid, id, armed_ns, value_ns, interval_ns, absolute: false });
+                self.timers.set(ArmedTimer { tgid, id, armed_ns, value_ns, interval_ns, absolute: false });
             }
             _ => {
                 let [interval_ns, value_ns] = self.read_times(site, args[2], 1)?;
                 let absolute = args[1] & TIMER_ABSTIME != 0;
                 let id = TimerId::Posix(args[0]);
-                self.timers.set(ArmedTimer { tid, id, armed_ns, value_ns, interval_ns, absolute });
+                self.timers.set(ArmedTimer { tgid, id, armed_ns, value_ns, interval_ns, absolute });
             }
         }
         self.inject(site)
@@ -131,7 +136,7 @@ mod tests {
     use super::*;
 
     fn timer(value_ns: u64, interval_ns: u64) -> ArmedTimer {
-        ArmedTimer { tid: 1, id: TimerId::Interval(0), armed_ns: 100, value_ns, interval_ns, absolute: false }
+        ArmedTimer { tgid: 1, id: TimerId::Interval(0), armed_ns: 100, value_ns, interval_ns, absolute: false }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod actions;
 mod children;
+pub mod computing;
 mod context;
 mod faults;
 mod handlers;
@@ -44,4 +45,17 @@ pub const GUESTS: &[Guest] = &[
     guest("sigfpe", faults::fpe),
     guest("sigill_sigtrap", faults::ill_trap),
     guest("siglongjmp", context::long_jump),
+    guest("computing", computing::plain),
+    guest("computing_calls", computing::with_calls),
+    guest("computing_nested", computing::nested),
+    guest("computing_queue", computing::queued),
+    guest("computing_sigaltstack", computing::alternate_stack),
+    guest("computing_recursion", computing::recursion),
+    guest("computing_copies", computing::copies),
+    guest("computing_floats", computing::floats),
+    guest("computing_children", computing::children),
+    guest("computing_ended", computing::ended),
+    guest("computing_exits", computing::handler_exits),
+    guest("computing_mask", computing::masked),
+    guest("computing_resethand", computing::one_time),
 ];

@@ -1,5 +1,6 @@
 //! Sleeping, and timers: as descriptors, as signals.
 
+mod computing;
 mod interval;
 mod posix;
 mod sleep;
@@ -24,4 +25,8 @@ pub const GUESTS: &[Guest] = &[
     guest("itimer_cpu", interval::itimer_cpu),
     guest("posix_timer", posix::signal),
     guest("posix_timer_overrun", posix::overrun),
+    guest("computing_posix_timer", computing::posix),
+    guest("computing_thread_id", computing::thread_id),
+    guest("computing_itimer_virtual", computing::cpu_time),
+    guest("computing_timerfd", computing::descriptor),
 ];

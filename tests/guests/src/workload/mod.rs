@@ -4,6 +4,7 @@
 mod inputs;
 mod locks;
 mod prefork;
+mod signals;
 mod table;
 mod until;
 
@@ -19,4 +20,5 @@ pub const GUESTS: &[Guest] = &[
     guest("threads", locks::threads),
     guest("shm", locks::shm),
     guest("table", table::table),
+    guest("signals", signals::signals),
 ];
