@@ -70,7 +70,8 @@ pub struct Turn {
     pub waits: u32,
     /// A task that left outside of a call, of which no record tells yet; 0: none.
     pub left: u32,
-    /// Tasks whose [`Kind::Switch`](crate::record::Kind::Switch) has been told, and no [`Kind::Resume`](crate::record::Kind::Resume).
+    /// Not 0: there are tasks whose [`Kind::Resume`](crate::record::Kind::Resume) is to be told when they run. Each
+    /// [`Kind::Switch`](crate::record::Kind::Switch) adds 1, each Resume takes 1 away; userspace begins with a number that they do not use up.
     pub away: u32,
 }
 

@@ -12,6 +12,9 @@ use crate::sys::bpf;
 
 type TurnBytes = [u8; size_of::<Turn>()];
 
+/// [`Turn::away`] of nobody: never 0, so that the program looks in any case for a task that [`Recorder::left`] has named.
+const LOOK: u32 = 1 << 28;
+
 /// The maps, and the program while it is attached.
 pub(super) struct Turns {
     turns: Array<MapData, TurnBytes>,
@@ -32,7 +35,7 @@ impl Turns {
         let stale: Vec<u32> = self.away.iter().flatten().filter(|(_, of)| *of == slot).map(|(tid, _)| tid).collect();
         // A task that ends meanwhile is no loss.
         stale.iter().for_each(|tid| drop(self.away.remove(tid)));
-        let turn = Turn { away: u32::from(held.is_some()), ..Turn::default() };
+        let turn = Turn { away: LOOK, ..Turn::default() };
         if let Some(host_tid) = held {
             self.away.insert(host_tid, slot, 0).map_err(map_error("AWAY"))?;
         }
@@ -55,6 +58,14 @@ impl Recorder {
         }
         turns.slots.push(slot);
         self.change(slot, |container| container.mode |= mode::SERIAL)
+    }
+
+    /// A task of the slot stands outside of a call, and that is known without a record: that it runs again will be recorded.
+    ///
+    /// # Errors
+    /// [`ProbeError::Map`].
+    pub fn left(&self, slot: u32, host_tid: u32) -> Result<(), ProbeError> {
+        self.lock_turns().away.insert(host_tid, slot, 0).map_err(map_error("AWAY"))
     }
 
     /// Ends that, if it has begun. The slot may be given back already.

@@ -73,6 +73,16 @@ fn of_kind(records: &[Record], kind: Kind) -> Vec<(usize, &Record)> {
     records.iter().enumerate().filter(|(_, record)| record.kind() == Some(kind)).collect()
 }
 
+/// The first thread does nothing behind its own `clone` before it is told to run.
+fn check_first_thread(records: &[Record]) {
+    let fork = of_kind(records, Kind::Fork)[0];
+    let thread = fork.1.head.args[0] as u32;
+    let own: Vec<_> = records[fork.0..].iter().filter(|record| record.head.tid == thread).map(|record| record.head).collect();
+    let resumed = own.iter().position(|head| head.kind == Kind::Resume as u8).unwrap();
+    let calls = own[..resumed].iter().filter(|head| head.kind == Kind::Syscall as u8).map(|head| head.ret);
+    assert!(calls.collect::<Vec<_>>().iter().all(|ret| *ret == 0) && resumed <= 2, "{own:?}");
+}
+
 /// Each switch tells the registers, is followed by another task, and its task does nothing until it is told to run again.
 fn check_switches(records: &[Record]) {
     let switches = of_kind(records, Kind::Switch);
@@ -92,7 +102,8 @@ fn check_switches(records: &[Record]) {
         }
         assert_ne!(records[at + 1].head.tid, head.tid, "behind record {at}");
     }
-    assert!(of_kind(records, Kind::Resume).len() <= switches.len());
+    // And the first thread.
+    assert!(of_kind(records, Kind::Resume).len() <= switches.len() + 1);
 }
 
 #[test]
@@ -104,6 +115,8 @@ fn threads_that_compute_until_another_goes_on_are_put_behind_it_in_user_code() {
     let _one = one_at_a_time();
     let outcome = run("gated-spinners", Policy::Auto);
     assert_eq!((outcome.cpu.is_some(), outcome.objections), (true, vec![]));
+    check_first_thread(&outcome.records);
+    check_first_thread(&run("gated-alone", Policy::Always).records);
     check_switches(&outcome.records);
     let in_user_code =
         of_kind(&outcome.records, Kind::Switch).iter().filter(|(_, record)| record.head.args[2] == u64::MAX).count();

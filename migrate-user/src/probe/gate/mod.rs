@@ -80,6 +80,8 @@ pub struct Gate<F> {
     serial: Option<Arc<Serial>>,
     /// New tasks that stopped before their makers told of them. They stay where they are until then.
     early: HashSet<Pid>,
+    /// Tasks share memory since a fork.
+    shared: bool,
 }
 
 impl<F: FnMut(GateEvent)> Gate<F> {
@@ -99,6 +101,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
             paused: HashMap::new(),
             serial: None,
             early: HashSet::new(),
+            shared: false,
         };
         Ok((gate, GateHandle { questions: ask, thread: nix::sys::pthread::pthread_self() }))
     }

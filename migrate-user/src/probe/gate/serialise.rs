@@ -46,12 +46,18 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         let mut stopped = self.early.remove(&child);
         // A vfork's parent stands still until its child has left its memory. Of tasks that cannot be compared nothing better can be
         // assumed.
-        let shares = self.serial.as_ref().is_some_and(|serial| serial.cpu().is_none())
-            && !vfork
-            && kcmp::same_memory(pid, child).unwrap_or(true);
+        let shares = self.serial.is_some() && !self.shared && !vfork && kcmp::same_memory(pid, child).unwrap_or(true);
         if shares {
             stopped = stopped || self.first_stop(child);
-            self.serialise(pid, stopped.then_some(child));
+            self.shared = true;
+            // A container that was serial from its start has told nothing of this one.
+            if let Some(serial) = self.serial.clone().filter(|serial| stopped && serial.cpu().is_some()) {
+                if let Err(error) = serial.shares(child) {
+                    self.not_serial(pid, &error);
+                }
+            } else {
+                self.serialise(pid, stopped.then_some(child));
+            }
         }
         if stopped {
             match self.go_on(child, 0) {

@@ -77,6 +77,13 @@ impl Budget {
     }
 }
 
+/// Takes the group away if nobody is in it.
+pub(super) fn sweep() {
+    if let Some(root) = cgroup_v1::mount("cpu") {
+        drop(std::fs::remove_dir(root.join(GROUP)));
+    }
+}
+
 fn prepare(root: &Path, group: &Path) -> Result<(), BudgetError> {
     match std::fs::create_dir(group) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {

@@ -184,6 +184,14 @@ impl Serial {
         }
     }
 
+    /// A task is the first to share memory, and stopped behind its call: its next turn begins with a record.
+    ///
+    /// # Errors
+    /// [`SerialError::Probe`].
+    pub fn shares(&self, tid: i32) -> Result<(), SerialError> {
+        Ok(self.host.recorder().left(self.slot, tid.unsigned_abs())?)
+    }
+
     /// Does the same again with tasks that have changed it themselves.
     ///
     /// # Errors

@@ -70,5 +70,6 @@ pub fn recover(folder: &Path) -> io::Result<usize> {
         }
         std::fs::remove_file(&path)?;
     }
+    super::budget::sweep();
     Ok(undone)
 }
