@@ -67,6 +67,7 @@ pub mod len_kind {
     pub const MMSGHDR: u8 = 8;
     pub const PAGES: u8 = 9;
     pub const RET_CAP: u8 = 10;
+    pub const RET_PLUS: u8 = 11;
 }
 
 /// Numbers of [`When`] in [`KOut::when`].
@@ -95,6 +96,7 @@ impl From<&Out> for KOut {
             Len::Mmsghdr => (len_kind::MMSGHDR, 0, 1),
             Len::Pages(arg) => (len_kind::PAGES, arg, 1),
             Len::RetCap(arg) => (len_kind::RET_CAP, arg, 1),
+            Len::RetPlus(n) => (len_kind::RET_PLUS, 0, n),
         };
         let when = match out.when {
             When::Ok => when_kind::OK,

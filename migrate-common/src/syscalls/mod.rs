@@ -121,6 +121,12 @@ pub enum Special {
     Timer,
     /// setsockopt: executed on the stand-in; what a stand-in does not take is set again when its connection is built.
     Setsockopt,
+    /// semop, semtimedop: executed as their form that does not wait.
+    Semop,
+    /// msgsnd, msgrcv: the same; what is received must be the log's.
+    MsgQueue,
+    /// mq_timedsend, mq_timedreceive: the same.
+    PosixQueue,
 }
 
 /// One output of a call.
@@ -141,6 +147,8 @@ pub enum Len {
     Ret(u32),
     /// The result, but not more than this argument says: `recv` with MSG_TRUNC returns what it did not write.
     RetCap(u8),
+    /// The result and this many bytes before it: a message with its type.
+    RetPlus(u32),
     /// The value of an argument times this.
     Arg(u8, u32),
     /// The u32 at the address that an argument holds, as the call left it.

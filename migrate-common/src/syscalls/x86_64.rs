@@ -3,8 +3,8 @@
 use super::Group::{File, Other, Poll, Process, Random, Read, Receive, Signal, Time};
 use super::Policy::{Inject, Output, OwnElseInject, Refuse, Reissue, ReissueInject, Special};
 use super::Special::{
-    Accept, Connect, Exec, Exit, Fork, Lock, MaskedWait, Mmap, Open, RecvMsg, Restart, SendMsg, Sendfile, Setsockopt, Shutdown,
-    Sigreturn, Timer, Wait,
+    Accept, Connect, Exec, Exit, Fork, Lock, MaskedWait, Mmap, MsgQueue, Open, PosixQueue, RecvMsg, Restart, Semop, SendMsg,
+    Sendfile, Setsockopt, Shutdown, Sigreturn, Timer, Wait,
 };
 use super::{Choice, Fd, Group, Len, Out, Policy, Row, Select, When};
 
@@ -95,9 +95,9 @@ pub static TABLE: &[Row] = &[
     row(26, "msync", Other, Fd::None, Inject, &[]),
     row(27, "mincore", Other, Fd::None, Inject, &[Out { arg: 2, len: Len::Pages(1), when: When::Ok }]),
     row(28, "madvise", Other, Fd::None, Reissue, &[]),
-    row(29, "shmget", Other, Fd::None, Refuse("System V shared memory"), &[]),
-    row(30, "shmat", Other, Fd::None, Refuse("System V shared memory"), &[]),
-    row(31, "shmctl", Other, Fd::None, Refuse("System V shared memory"), &[]),
+    row(29, "shmget", Other, Fd::None, Reissue, &[]),
+    row(30, "shmat", Other, Fd::None, Reissue, &[]),
+    many(31, "shmctl", Other, Fd::None, Refuse("a command of shmctl that has no row"), 1, SHMCTL),
     row(32, "dup", File, Fd::Ret, Reissue, &[]),
     row(33, "dup2", File, Fd::Ret, Reissue, &[]),
     row(34, "pause", Signal, Fd::None, Inject, &[]),
@@ -130,14 +130,14 @@ pub static TABLE: &[Row] = &[
     row(61, "wait4", Process, Fd::None, Special(Wait), &[some(1, 4), some(3, 144)]),
     row(62, "kill", Signal, Fd::None, Inject, &[]),
     row(63, "uname", Other, Fd::None, Inject, &[bytes(0, 390)]),
-    row(64, "semget", Other, Fd::None, Refuse("System V semaphores"), &[]),
-    row(65, "semop", Other, Fd::None, Refuse("System V semaphores"), &[]),
-    row(66, "semctl", Other, Fd::None, Refuse("System V semaphores"), &[]),
-    row(67, "shmdt", Other, Fd::None, Refuse("System V shared memory"), &[]),
-    row(68, "msgget", Other, Fd::None, Refuse("System V message queues"), &[]),
-    row(69, "msgsnd", Other, Fd::None, Refuse("System V message queues"), &[]),
-    row(70, "msgrcv", Other, Fd::None, Refuse("System V message queues"), &[]),
-    row(71, "msgctl", Other, Fd::None, Refuse("System V message queues"), &[]),
+    row(64, "semget", Other, Fd::None, Reissue, &[]),
+    row(65, "semop", Other, Fd::None, Special(Semop), &[]),
+    many(66, "semctl", Other, Fd::None, Refuse("a command of semctl that has no row"), 2, SEMCTL),
+    row(67, "shmdt", Other, Fd::None, Reissue, &[]),
+    row(68, "msgget", Other, Fd::None, Reissue, &[]),
+    row(69, "msgsnd", Other, Fd::None, Special(MsgQueue), &[]),
+    row(70, "msgrcv", Other, Fd::None, Special(MsgQueue), &[Out { arg: 1, len: Len::RetPlus(8), when: When::Ok }]),
+    many(71, "msgctl", Other, Fd::None, Refuse("a command of msgctl that has no row"), 1, MSGCTL),
     many(72, "fcntl", File, Fd::Arg(0), Refuse("an fcntl command that has no row"), 1, FCNTL),
     row(73, "flock", File, Fd::Arg(0), Special(Lock), &[]),
     row(74, "fsync", File, Fd::None, Inject, &[]),
@@ -268,7 +268,7 @@ pub static TABLE: &[Row] = &[
     row(199, "fremovexattr", File, Fd::None, Reissue, &[]),
     row(200, "tkill", Signal, Fd::None, Inject, &[]),
     row(201, "time", Time, Fd::None, Inject, &[bytes(0, 8)]),
-    row(202, "futex", Other, Fd::None, Inject, &[]),
+    many(202, "futex", Other, Fd::None, Inject, 1, FUTEX),
     row(203, "sched_setaffinity", Process, Fd::None, Reissue, &[]),
     row(204, "sched_getaffinity", Process, Fd::None, Inject, &[got(2)]),
     row(205, "set_thread_area", Process, Fd::None, Refuse("it changes segment descriptors"), &[]),
@@ -286,7 +286,7 @@ pub static TABLE: &[Row] = &[
     row(217, "getdents64", File, Fd::Arg(0), Inject, &[got(1)]),
     row(218, "set_tid_address", Process, Fd::None, Reissue, &[]),
     row(219, "restart_syscall", Signal, Fd::None, Special(Restart), &[]),
-    row(220, "semtimedop", Other, Fd::None, Refuse("System V semaphores"), &[]),
+    row(220, "semtimedop", Other, Fd::None, Special(Semop), &[]),
     row(221, "fadvise64", File, Fd::None, Inject, &[]),
     row(222, "timer_create", Time, Fd::None, Special(Timer), &[bytes(2, 4)]),
     row(223, "timer_settime", Time, Fd::None, Special(Timer), &[bytes(3, 32)]),
@@ -306,12 +306,12 @@ pub static TABLE: &[Row] = &[
     row(237, "mbind", Other, Fd::None, Reissue, &[]),
     row(238, "set_mempolicy", Other, Fd::None, Reissue, &[]),
     row(239, "get_mempolicy", Other, Fd::None, Inject, &[bytes(0, 4), bits(1, 2)]),
-    row(240, "mq_open", Other, Fd::None, Refuse("POSIX message queues"), &[]),
-    row(241, "mq_unlink", Other, Fd::None, Refuse("POSIX message queues"), &[]),
-    row(242, "mq_timedsend", Other, Fd::None, Refuse("POSIX message queues"), &[]),
-    row(243, "mq_timedreceive", Other, Fd::None, Refuse("POSIX message queues"), &[]),
-    row(244, "mq_notify", Other, Fd::None, Refuse("POSIX message queues"), &[]),
-    row(245, "mq_getsetattr", Other, Fd::None, Refuse("POSIX message queues"), &[]),
+    row(240, "mq_open", Other, Fd::Ret, Reissue, &[]),
+    row(241, "mq_unlink", Other, Fd::None, Reissue, &[]),
+    row(242, "mq_timedsend", Other, Fd::Arg(0), Special(PosixQueue), &[]),
+    row(243, "mq_timedreceive", Other, Fd::Arg(0), Special(PosixQueue), &[got(1), bytes(3, 4)]),
+    row(244, "mq_notify", Other, Fd::None, Refuse("signals by POSIX message queues"), &[]),
+    row(245, "mq_getsetattr", Other, Fd::Arg(0), ReissueInject, &[bytes(2, 64)]),
     row(246, "kexec_load", Other, Fd::None, Refuse("it acts on the host"), &[]),
     row(247, "waitid", Process, Fd::None, Special(Wait), &[bytes(2, 128), bytes(4, 144)]),
     row(248, "add_key", Other, Fd::None, Refuse("it uses the kernel's keyrings"), &[]),
@@ -451,6 +451,75 @@ pub static TABLE: &[Row] = &[
     row(469, "file_setattr", File, Fd::None, Reissue, &[]),
 ];
 const _: () = assert!(TABLE.len() == COUNT);
+
+#[rustfmt::skip]
+const SHMCTL: &[Choice] = &[
+    choice(0, "IPC_RMID", Reissue, &[]),
+    choice(1, "IPC_SET", Reissue, &[]),
+    choice(2, "IPC_STAT", Inject, &[bytes(2, 112)]),
+    choice(3, "IPC_INFO", Inject, &[bytes(2, 72)]),
+    choice(11, "SHM_LOCK", Inject, &[]),
+    choice(12, "SHM_UNLOCK", Inject, &[]),
+    choice(13, "SHM_STAT", Inject, &[bytes(2, 112)]),
+    choice(14, "SHM_INFO", Inject, &[bytes(2, 48)]),
+    choice(15, "SHM_STAT_ANY", Inject, &[bytes(2, 112)]),
+];
+
+/// Of GETALL, whose length no argument gives, the values of 32 semaphores are the log's; the others are the replica's own.
+#[rustfmt::skip]
+const SEMCTL: &[Choice] = &[
+    choice(0, "IPC_RMID", Reissue, &[]),
+    choice(1, "IPC_SET", Reissue, &[]),
+    choice(2, "IPC_STAT", Inject, &[bytes(3, 104)]),
+    choice(3, "IPC_INFO", Inject, &[bytes(3, 40)]),
+    choice(11, "GETPID", Inject, &[]),
+    choice(12, "GETVAL", Inject, &[]),
+    choice(13, "GETALL", ReissueInject, &[bytes(3, 64)]),
+    choice(14, "GETNCNT", Inject, &[]),
+    choice(15, "GETZCNT", Inject, &[]),
+    choice(16, "SETVAL", Reissue, &[]),
+    choice(17, "SETALL", Reissue, &[]),
+    choice(18, "SEM_STAT", Inject, &[bytes(3, 104)]),
+    choice(19, "SEM_INFO", Inject, &[bytes(3, 40)]),
+    choice(20, "SEM_STAT_ANY", Inject, &[bytes(3, 104)]),
+];
+
+#[rustfmt::skip]
+const MSGCTL: &[Choice] = &[
+    choice(0, "IPC_RMID", Reissue, &[]),
+    choice(1, "IPC_SET", Reissue, &[]),
+    choice(2, "IPC_STAT", Inject, &[bytes(2, 120)]),
+    choice(3, "IPC_INFO", Inject, &[bytes(2, 32)]),
+    choice(11, "MSG_STAT", Inject, &[bytes(2, 120)]),
+    choice(12, "MSG_INFO", Inject, &[bytes(2, 32)]),
+    choice(13, "MSG_STAT_ANY", Inject, &[bytes(2, 120)]),
+];
+
+/// The operations that write to a word. With FUTEX_PRIVATE_FLAG (128), and FUTEX_CLOCK_REALTIME (256) where it is allowed.
+#[rustfmt::skip]
+const FUTEX: &[Choice] = &[
+    choice(5, "FUTEX_WAKE_OP", Inject, &[bytes(4, 4)]),
+    choice(128 | 5, "FUTEX_WAKE_OP_PRIVATE", Inject, &[bytes(4, 4)]),
+    choice(6, "FUTEX_LOCK_PI", INHERITANCE, &[]),
+    choice(128 | 6, "FUTEX_LOCK_PI_PRIVATE", INHERITANCE, &[]),
+    choice(7, "FUTEX_UNLOCK_PI", INHERITANCE, &[]),
+    choice(128 | 7, "FUTEX_UNLOCK_PI_PRIVATE", INHERITANCE, &[]),
+    choice(8, "FUTEX_TRYLOCK_PI", INHERITANCE, &[]),
+    choice(128 | 8, "FUTEX_TRYLOCK_PI_PRIVATE", INHERITANCE, &[]),
+    choice(11, "FUTEX_WAIT_REQUEUE_PI", INHERITANCE, &[]),
+    choice(128 | 11, "FUTEX_WAIT_REQUEUE_PI_PRIVATE", INHERITANCE, &[]),
+    choice(256 | 11, "FUTEX_WAIT_REQUEUE_PI|FUTEX_CLOCK_REALTIME", INHERITANCE, &[]),
+    choice(256 | 128 | 11, "FUTEX_WAIT_REQUEUE_PI_PRIVATE|FUTEX_CLOCK_REALTIME", INHERITANCE, &[]),
+    choice(12, "FUTEX_CMP_REQUEUE_PI", INHERITANCE, &[]),
+    choice(128 | 12, "FUTEX_CMP_REQUEUE_PI_PRIVATE", INHERITANCE, &[]),
+    choice(13, "FUTEX_LOCK_PI2", INHERITANCE, &[]),
+    choice(128 | 13, "FUTEX_LOCK_PI2_PRIVATE", INHERITANCE, &[]),
+    choice(256 | 13, "FUTEX_LOCK_PI2|FUTEX_CLOCK_REALTIME", INHERITANCE, &[]),
+    choice(256 | 128 | 13, "FUTEX_LOCK_PI2_PRIVATE|FUTEX_CLOCK_REALTIME", INHERITANCE, &[]),
+];
+
+/// The kernel marks the word of such a lock when somebody begins to wait, of which there is no record.
+const INHERITANCE: Policy = Refuse("a lock with priority inheritance that is waited for");
 
 #[rustfmt::skip]
 const IOCTL: &[Choice] = &[

@@ -111,6 +111,7 @@ pub(super) fn simple(kind: u8, factor: u32, ret: u64, arg: u64) -> Option<u64> {
     Some(match kind {
         len_kind::CONST => u64::from(factor),
         len_kind::RET => ret.wrapping_mul(u64::from(factor)),
+        len_kind::RET_PLUS => ret.wrapping_add(u64::from(factor)),
         len_kind::RET_CAP => {
             if ret < arg {
                 ret

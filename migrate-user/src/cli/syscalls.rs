@@ -100,7 +100,8 @@ const fn special_sentence(special: Special) -> &'static str {
             "Executed on the container's own files; what else it opens is a stand-in, or is opened and read from the log."
         }
         Special::Sendfile => "Not executed, but moves the source file's offset as far as it did.",
-        Special::Lock => "Executed in the form that does not wait.",
+        Special::Lock | Special::Semop => "Executed in the form that does not wait.",
+        Special::MsgQueue | Special::PosixQueue => "Executed in the form that does not wait; what is received must be the log's.",
         Special::Mmap => "Executed at the logged address; a shared mapping of a file that the replica does not have is refused.",
         Special::MaskedWait => {
             "Not executed: it gets the logged result, with its signal mask in force while signals are delivered."
@@ -128,6 +129,7 @@ fn len_text(len: Len) -> String {
         Len::Ret(1) => "as many bytes as the result".into(),
         Len::Ret(n) => format!("result x {n} bytes"),
         Len::RetCap(arg) => format!("as many bytes as the result, at most argument {arg}"),
+        Len::RetPlus(n) => format!("{n} bytes more than the result"),
         Len::Arg(arg, 1) => format!("as many bytes as argument {arg}"),
         Len::Arg(arg, n) => format!("argument {arg} x {n} bytes"),
         Len::Deref(arg) => format!("as many bytes as the integer at argument {arg}"),

@@ -2,6 +2,7 @@
 
 mod descriptor;
 mod file;
+mod ipc;
 mod process;
 mod signal;
 mod socket;
@@ -55,7 +56,16 @@ pub(super) fn expected(record: &Record) -> Expect {
         Policy::OwnElseInject | Policy::Output => record.class() == Class::OwnFile,
         Policy::Special(special) => matches!(
             special,
-            Special::Open | Special::Mmap | Special::Accept | Special::Sendfile | Special::Lock | Special::Wait | Special::Setsockopt
+            Special::Open
+                | Special::Mmap
+                | Special::Accept
+                | Special::Sendfile
+                | Special::Lock
+                | Special::Semop
+                | Special::MsgQueue
+                | Special::PosixQueue
+                | Special::Wait
+                | Special::Setsockopt
         ),
         Policy::Inject | Policy::Refuse(_) => false,
     };
@@ -125,6 +135,9 @@ impl<B: Backend> Engine<B> {
             Special::Open => self.open(site),
             Special::Sendfile => self.sendfile(site),
             Special::Lock => self.lock(site),
+            Special::Semop => self.semop(site),
+            Special::MsgQueue => self.message_queue(site),
+            Special::PosixQueue => self.posix_queue(site),
             Special::Mmap => self.mmap(site),
             Special::Timer => self.timer(site),
         }

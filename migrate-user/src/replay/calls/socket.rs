@@ -28,9 +28,7 @@ fn socket_option(fd: &OwnedFd, option: i32) -> Option<u64> {
     let mut value = 0_i32;
     let mut len = 4_u32;
     // SAFETY: `value` and `len` are live and of the size that `len` tells.
-    let result = unsafe {
-        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, option, (&raw mut value).cast(), &raw mut len)
-    };
+    let result = unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, option, (&raw mut value).cast(), &raw mut len) };
     if result == 0 { u64::try_from(value).ok() } else { None }
 }
 
