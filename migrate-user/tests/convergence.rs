@@ -4,11 +4,13 @@
 mod sandbox;
 
 use migrate::probe::gate::{Gate, GateEvent};
+use migrate::probe::serial::{Host, Policy, Serial};
 use migrate::probe::{Options, Recorder};
 use migrate::record::Record;
 use migrate::replay::replica::Replica;
 use migrate::replay::screen;
 use migrate::ring::{Assembler, Batch, Drain, DrainOptions, Event};
+use migrate::sys::cgroup::Cgroup;
 use migrate_common::record::Class;
 use sandbox::Sandbox;
 use std::path::{Path, PathBuf};
@@ -67,6 +69,9 @@ macro_rules! needs_recorder {
 
 /// The guests as a static program, built if they are not there or out of date.
 fn guests() -> Result<PathBuf, String> {
+    if let Some(path) = std::env::var_os("GUESTS") {
+        return Ok(path.into());
+    }
     static BUILT: Mutex<Option<Result<PathBuf, String>>> = Mutex::new(None);
     let mut built = BUILT.lock().unwrap();
     built.get_or_insert_with(build_guests).clone()
@@ -139,15 +144,19 @@ fn record(argv: &[&str]) -> Recorded {
     // The other end is there until the sink is gone.
     drain.add_sink(slot, Box::new(move |batch| drop(batches.send(Input::Batch(batch))))).unwrap();
     let (init, (ready, seized)) = (sandbox.init, mpsc::channel());
+    let host = Arc::new(Host::new(Arc::clone(&recorder), Vec::new()));
+    let serial = Arc::new(Serial::new(Policy::Auto, slot, init, Cgroup::at(&sandbox.cgroup), host));
+    let (turns, holder) = (Arc::clone(&serial), Arc::clone(&recorder));
     let gate = std::thread::spawn(move || {
         let (gate, _handle) = Gate::seize(init, move |event| drop(inputs.send(Input::Gate(event)))).unwrap();
         ready.send(()).unwrap();
-        gate.run().unwrap();
+        gate.holding(holder).taking_turns(turns).run().unwrap();
     });
     seized.recv().unwrap();
     sandbox.start().unwrap();
     let (exit_code, output) = within(&mut sandbox);
     gate.join().unwrap();
+    serial.end();
     drain.flush(slot).unwrap();
     recorder.remove(slot).unwrap();
     drain.remove_sink(slot).unwrap();
@@ -299,4 +308,14 @@ fn a_log_with_a_write_before_the_one_that_it_followed_is_told_apart() {
     last.payload[at..].copy_from_slice(&later.to_le_bytes());
     let why = replay(&argv, recorded.records, usize::MAX).unwrap_err();
     assert!(why.contains("wait for an event that the log does not bring") || why.contains("left the log"), "{why}");
+}
+
+/// Guests of one's choice: `NAMES="mutex_contended sysv_sem" cargo test --test convergence named -- --nocapture`.
+#[test]
+fn guests_named_in_the_environment_converge() {
+    needs_recorder!();
+    for guest in std::env::var("NAMES").unwrap_or_default().split_whitespace() {
+        converges(guest, usize::MAX);
+        eprintln!("{guest}: ok");
+    }
 }

@@ -111,8 +111,8 @@ pub fn control(chain: &mut Chain) -> Result {
     sys!(shmctl(id, libc::IPC_SET, &raw mut about))?;
     sys!(shmctl(id, libc::IPC_STAT, &raw mut about))?;
     check_eq!(about.shm_perm.mode & 0o777, 0o640, "the mode");
-    let fixed = sys!(shmat(id, writable.wrapping_byte_add(1 << 30).cast(), 0))?;
-    check_eq!(fixed.addr(), writable.addr() + (1 << 30), "the place that was asked for");
+    let fixed = sys!(shmat(id, writable.wrapping_byte_sub(1 << 30).cast(), 0))?;
+    check_eq!(fixed.addr(), writable.addr() - (1 << 30), "the place that was asked for");
     sys!(shmdt(fixed))?;
     fails!(EINVAL, shmdt(fixed))?;
     sys!(shmctl(id, libc::IPC_RMID, null_mut()))?;
