@@ -145,7 +145,7 @@ fn record(argv: &[&str]) -> Recorded {
     drain.add_sink(slot, Box::new(move |batch| drop(batches.send(Input::Batch(batch))))).unwrap();
     let (init, (ready, seized)) = (sandbox.init, mpsc::channel());
     let host = Arc::new(Host::new(Arc::clone(&recorder), Vec::new()));
-    let serial = Arc::new(Serial::new(Policy::Auto, slot, init, Cgroup::at(&sandbox.cgroup), host));
+    let serial = Arc::new(Serial::new(Policy::Auto, slot, init, Cgroup::at(&sandbox.cgroup), host, None));
     let (turns, holder) = (Arc::clone(&serial), Arc::clone(&recorder));
     let gate = std::thread::spawn(move || {
         let (gate, _handle) = Gate::seize(init, move |event| drop(inputs.send(Input::Gate(event)))).unwrap();
