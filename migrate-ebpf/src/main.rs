@@ -9,6 +9,7 @@
 #![feature(asm_experimental_arch)]
 
 mod clock;
+mod coming;
 mod container;
 mod emit;
 mod file;

@@ -9,19 +9,20 @@ use migrate_common::syscalls::Group;
 use crate::emit::{self, Event};
 use crate::kernel::{Kptr, load, offset};
 use crate::maps::EXECS;
-use crate::{container, task};
+use crate::{coming, container, task};
 
 /// include/uapi/linux/personality.h
 const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
 
 #[btf_tracepoint(function = "sched_process_exec")]
 fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
-    if let Some(container) = started()
-        && let Some(slot) = container::wants(&container, Kind::Exec, Group::Process)
-    {
-        #[cfg(feature = "log")]
-        aya_log_ebpf::debug!(&ctx, "slot {}: exec", slot);
-        record(slot, ctx.arg::<*const u8>(0), ctx.arg(1));
+    if let Some(container) = started() {
+        coming::present(&container);
+        if let Some(slot) = container::wants(&container, Kind::Exec, Group::Process) {
+            #[cfg(feature = "log")]
+            aya_log_ebpf::debug!(&ctx, "slot {}: exec", slot);
+            record(slot, ctx.arg::<*const u8>(0), ctx.arg(1));
+        }
     }
     0
 }

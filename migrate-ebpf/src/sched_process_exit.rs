@@ -5,7 +5,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use migrate_common::record::Kind;
 use migrate_common::syscalls::Group;
 
-use crate::container;
+use crate::{coming, container};
 use crate::emit::{self, Event};
 use crate::kernel::{Kptr, load, offset};
 use crate::maps::{EXECS, HOLDS, RESTARTS};
@@ -19,6 +19,7 @@ fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         let _ = RESTARTS.remove(tid);
         let _ = HOLDS.remove(tid);
         let _ = EXECS.remove(tid);
+        coming::present(&container);
         if let Some(slot) = container::wants(&container, Kind::Exit, Group::Process) {
             record(slot, task);
         }

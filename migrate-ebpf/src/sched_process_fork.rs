@@ -7,14 +7,15 @@ use migrate_common::syscalls::Group;
 
 use crate::emit::{self, Event};
 use crate::kernel::{Kptr, load, offset};
-use crate::{container, task};
+use crate::{coming, container, task};
 
 #[btf_tracepoint(function = "sched_process_fork")]
 fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
-    if let Some(container) = container::recording()
-        && let Some(slot) = container::wants(&container, Kind::Fork, Group::Process)
-    {
-        record(slot, ctx.arg::<*const u8>(0), ctx.arg::<*const u8>(1));
+    if let Some(container) = container::recording() {
+        coming::present(&container);
+        if let Some(slot) = container::wants(&container, Kind::Fork, Group::Process) {
+            record(slot, ctx.arg::<*const u8>(0), ctx.arg::<*const u8>(1));
+        }
     }
     0
 }

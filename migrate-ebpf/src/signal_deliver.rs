@@ -8,7 +8,7 @@ use migrate_common::syscalls::Group;
 
 use crate::emit::{self, Event, Numbered};
 use crate::kernel::{Kptr, load, offset, read};
-use crate::{container, task};
+use crate::{coming, container, task};
 
 /// struct kernel_siginfo; the loader refuses a kernel where it is another size.
 const SIGINFO_BYTES: usize = 48;
@@ -29,10 +29,11 @@ const STACK_ABOVE_BYTES: usize = 2048;
 
 #[btf_tracepoint(function = "signal_deliver")]
 fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
-    if let Some(container) = container::recording()
-        && let Some(slot) = container::wants(&container, Kind::Signal, Group::Signal)
-    {
-        record(slot, ctx.arg(0), ctx.arg::<*const u8>(1), ctx.arg::<*const u8>(2));
+    if let Some(container) = container::recording() {
+        coming::present(&container);
+        if let Some(slot) = container::wants(&container, Kind::Signal, Group::Signal) {
+            record(slot, ctx.arg(0), ctx.arg::<*const u8>(1), ctx.arg::<*const u8>(2));
+        }
     }
     0
 }

@@ -19,7 +19,7 @@ use super::backend::{At, Backend, Expect, Point};
 use super::calls::EINTR;
 use super::engine::{Engine, Step};
 use super::error::{ReplayError, Result};
-use super::ptrace::RESTART_CODES;
+use super::ptrace::{RESTART_CODES, SYSCALL_BYTES};
 use crate::record::Record;
 use migrate_common::record::{Kind, flags};
 
@@ -55,7 +55,10 @@ impl<B: Backend> Engine<B> {
         let interrupted =
             record.kind() == Some(Kind::Syscall) && (RESTART_CODES.contains(&record.head.ret) || record.head.ret == EINTR);
         match self.turns.poised.take() {
-            Some((poised, expect)) if poised != tid => self.run_on(poised, expect)?,
+            Some((poised, expect)) if poised != tid => {
+                self.take_leave()?;
+                self.run_on(poised, expect)?;
+            }
             _ => {}
         }
         if !interrupted && record.kind() != Some(Kind::Switch) {
@@ -96,8 +99,9 @@ impl<B: Backend> Engine<B> {
             let Some(task) = self.tasks.get_mut(&tid) else { continue };
             let pid = task.pid;
             if let (At::Call(call), Some(pending)) = (self.backend.at(pid), task.pending) {
-                let behind_call = point.regs.orig_rax.cast_signed() >= 0 && point.regs.rip == call.ip;
-                if behind_call {
+                // Behind it, or before the instruction that makes it again.
+                let at_call = [call.ip, call.ip - SYSCALL_BYTES].contains(&point.regs.rip);
+                if point.regs.orig_rax.cast_signed() >= 0 && at_call {
                     continue;
                 }
                 task.pending = None;
