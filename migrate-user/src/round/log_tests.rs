@@ -61,7 +61,7 @@ fn a_log_without_records_is_a_log() {
 #[test]
 fn a_log_of_this_version_written_long_ago_still_reads() {
     assert_eq!(read(GOLDEN).unwrap(), (meta(), records(), ended()));
-    assert_eq!(&GOLDEN[..12], b"\x8eMIGLOG\n\x01\0\0\0");
+    assert_eq!(&GOLDEN[..12], b"\x8eMIGLOG\n\x02\0\0\0");
 }
 
 #[test]

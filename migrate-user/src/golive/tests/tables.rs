@@ -70,7 +70,7 @@ fn a_snapshot_of_another_version_or_without_its_files_is_refused() {
     let holder = Holder::new(None, &numbered(std::slice::from_ref(&device)));
     let snapshot = super::capture(&[&holder]);
     let newer = Snapshot { version: 9, ..snapshot.clone() };
-    assert!(matches!(restore(&[task(&holder)], &newer), Err(RestoreError::Version { found: 9, known: 1 })));
+    assert!(matches!(restore(&[task(&holder)], &newer), Err(RestoreError::Version { found: 9, known: Snapshot::VERSION })));
     let hollow = Snapshot { files: Vec::new(), ..snapshot };
     assert!(matches!(restore(&[task(&holder)], &hollow), Err(RestoreError::Inconsistent(_))));
 }
