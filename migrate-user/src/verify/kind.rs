@@ -23,6 +23,8 @@ pub enum Kind {
     Rseq,
     /// The number of the CPU on which the program began, which glibc keeps with everything else that `cpuid` says.
     CpuNumber,
+    /// The processor's resume flag in the flags that the kernel saved with a signal: of no effect when they are restored.
+    ResumeFlag,
     /// The dynamic loader's: it keeps how long it took, by `rdtsc`.
     Loader,
     /// Of a process with a task that computed when the source was frozen: it is further on than its last call.
@@ -39,6 +41,7 @@ impl Kind {
             Self::BelowStack => "below_stack",
             Self::Rseq => "rseq",
             Self::CpuNumber => "cpu_number",
+            Self::ResumeFlag => "resume_flag",
             Self::Loader => "loader",
             Self::Computing => "computing",
             Self::Heap => "heap",
@@ -77,6 +80,9 @@ impl Kind {
         if is_cpu_number(theirs, ours) {
             return Self::CpuNumber;
         }
+        if is_resume_flag(theirs, ours) {
+            return Self::ResumeFlag;
+        }
         if is_loader(tid, start, layout) {
             return Self::Loader;
         }
@@ -105,6 +111,20 @@ fn is_cpu_number(theirs: &[u8], ours: &[u8]) -> bool {
     words.all(|(a, b)| [a, b].iter().all(|word| u32::from_le_bytes(**word) & !APIC_ID == here))
 }
 
+/// Only words differ that are a user program's rflags, and of these only RF: an interrupt or a tracer's breakpoint leaves it, and a
+/// replica takes its signals at other instructions of the kernel. rt_sigreturn does not restore it.
+fn is_resume_flag(theirs: &[u8], ours: &[u8]) -> bool {
+    const RF: u64 = 1 << 16;
+    // What every program's flags have (bit 1, and IF), and what none has: see EFLAGS in the architecture's manual.
+    const SET: u64 = 1 << 9 | 1 << 1;
+    const CLEAR: u64 = !0 << 22 | 1 << 15 | 1 << 5 | 1 << 3;
+    let (theirs, _) = theirs.as_chunks::<8>();
+    let (ours, _) = ours.as_chunks::<8>();
+    let mut words =
+        theirs.iter().zip(ours).map(|(a, b)| (u64::from_le_bytes(*a), u64::from_le_bytes(*b))).filter(|(a, b)| a != b);
+    words.all(|(a, b)| a ^ b == RF && a & SET == SET && a & CLEAR == 0)
+}
+
 /// In the dynamic loader's data, or in what follows it without a file: its uninitialised data.
 fn is_loader(tid: u32, address: u64, layout: &Layout) -> bool {
     let mappings = layout.mappings(tid);
@@ -129,5 +149,14 @@ mod tests {
         assert!(!is_cpu_number(&page(ebx), &page(ebx ^ 1)));
         assert!(!is_cpu_number(&page(0), &page(1 << 24)) || ebx == 0);
         assert_eq!(extent(&page(0), &page(0x0100_0100)), 9..12);
+    }
+
+    #[test]
+    fn the_resume_flag_is_told_from_other_bits_and_from_other_words() {
+        let page = |word: u64| [[7; 8].as_slice(), &word.to_le_bytes()].concat();
+        assert!(is_resume_flag(&page(0x246), &page(0x1_0246)));
+        assert!(!is_resume_flag(&page(0x246), &page(0x1_0247)), "another flag");
+        assert!(!is_resume_flag(&page(0x7fff_0000_0246), &page(0x7fff_0001_0246)), "an address");
+        assert!(!is_resume_flag(&page(0), &page(0x1_0000)), "a number");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Ptrace;
 use crate::replay::backend::{At, Backend as _, BackendError, Interrupted, Result};
+use crate::replay::point::RESUME_FLAG;
 use crate::sys::ptrace::{self, Pid, Resume, SIGINFO_BYTES, Stop};
 
 impl Ptrace {
@@ -16,6 +17,12 @@ impl Ptrace {
             && own == signal
         {
             return self.enter_handler(pid, signal, info);
+        }
+        let task = self.task_mut(pid)?;
+        if task.regs.eflags & RESUME_FLAG != 0 {
+            // A breakpoint's trace, which would come to lie in the signal's frame; the gate keeps it from the source's.
+            task.regs.eflags &= !RESUME_FLAG;
+            task.dirty = true;
         }
         let tgid = self.task(pid)?.tgid;
         let queue =
