@@ -7,7 +7,7 @@
 //! So for a container that is known to have looked at a file that it still holds open ([`Seen`]), a seccomp filter of its own is
 //! installed at the cut-over ([`filter`]), by which the kernel asks a process of ours about every stat call ([`supervisor`]). That looks
 //! at the file as the caller would, and shows the numbers that the file had on the source ([`InodeMap`]). All other containers have no
-//! filter. docs/decisions/0004-inode-numbers.md says what it costs and what else was measured.
+//! filter. docs/decisions/0005-inode-numbers.md says what it costs and what else was measured.
 
 pub mod filter;
 mod map;
