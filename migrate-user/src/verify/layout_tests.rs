@@ -56,6 +56,11 @@ fn own() -> Layout {
     Layout::of(&[Task { ns_tid: 1, host_pid: pid }]).unwrap()
 }
 
+/// Other tests of this process map and unmap meanwhile, which no task of a frozen container does.
+fn print() -> Print {
+    (0..100).find_map(|_| own().print().ok()).unwrap()
+}
+
 fn page_of(value: u8) -> [u8; PAGE] {
     let mut page = [0; PAGE];
     page[5] = value;
@@ -65,8 +70,7 @@ fn page_of(value: u8) -> [u8; PAGE] {
 /// The pages of a mapping that are found, by their number in it, with their hashes.
 fn found(mapped: &Mapped) -> HashMap<u64, hash::Hash> {
     let first = mapped.number();
-    // Other tests of this process map and unmap meanwhile, which no task of a frozen container does.
-    let pages = (0..100).find_map(|_| own().print().ok()).unwrap();
+    let pages = print();
     let pages = pages.pages().filter(|(page, _)| page.space == Space::Process(1));
     let within = pages.filter(|(page, _)| (first..first + PAGES as u64).contains(&page.number));
     within.map(|(page, hash)| (page.number - first, hash)).collect()
@@ -117,7 +121,7 @@ fn shared_memory_is_found_once_and_whole_also_what_nobody_has_touched_by_its_map
     let mapping = layout.mapping(1, one.number() * PAGE_BYTES).unwrap();
     let Of::Shared(object) = mapping.of else { panic!("{mapping}") };
     assert_eq!(layout.mapping(1, two.number() * PAGE_BYTES).unwrap().of, Of::Shared(object));
-    let print = layout.print().unwrap();
+    let print = print();
     let pages: Vec<_> = print.pages().filter(|(page, _)| page.space == Space::Object(object)).collect();
     let mut first = [1; PAGE];
     first[5] = 2;

@@ -40,8 +40,14 @@ pub fn run(guest: &str, ring_bytes: u32, hold: bool) -> Outcome {
     let sink = Arc::clone(&log);
     let ended = Arc::new(AtomicBool::new(false));
     let go_on = Arc::clone(&ended);
+    let mut batches = 0;
     let take = move |batch| {
         sink.lock().unwrap().take(&batch);
+        batches += 1;
+        if hold && batches <= 20 {
+            // However fast the machine reads, the ring fills up.
+            std::thread::sleep(Duration::from_millis(5));
+        }
         while !hold && !go_on.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(1));
         }
