@@ -64,15 +64,10 @@ pub struct Turn {
     pub task: u32,
     /// Real-time tasks that could run on the CPU when it left, itself included if it could.
     pub runnable: u32,
-    /// 1 while it is on the CPU.
-    pub on_cpu: u32,
     /// 1 if it left because it waits for something.
     pub waits: u32,
     /// A task that left outside of a call, of which no record tells yet; 0: none.
     pub left: u32,
-    /// Not 0: there are tasks whose [`Kind::Resume`](crate::record::Kind::Resume) is to be told when they run. Each
-    /// [`Kind::Switch`](crate::record::Kind::Switch) adds 1, each Resume takes 1 away; userspace begins with a number that they do not use up.
-    pub away: u32,
 }
 
 /// What has been seen and lost of a container.

@@ -89,6 +89,9 @@ pub const fn padded(n: usize) -> usize {
     (n + 7) & !7
 }
 
+/// Bytes of the kernel's struct pt_regs: r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss.
+pub const PT_REGS_BYTES: usize = 168;
+
 macro_rules! byte_enum {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $value:literal,)* }) => {
         $(#[$meta])*

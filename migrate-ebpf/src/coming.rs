@@ -6,13 +6,13 @@
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use migrate_common::maps::{Container, Turn};
-use migrate_common::record::{HEADER_BYTES, Header, Kind, SEGMENT_BYTES};
+use migrate_common::record::{HEADER_BYTES, Header, Kind, PT_REGS_BYTES, SEGMENT_BYTES};
 use migrate_common::syscalls::Group;
 
 use crate::emit::{self, Event};
 use crate::kernel::{Kptr, load, offset};
 use crate::maps::{AWAY, LEFT, TURNS};
-use crate::turns::{Left, REGS_BYTES, STACK_BYTES};
+use crate::turns::{Left, STACK_BYTES};
 use crate::{clock, container, task};
 
 #[inline(always)]
@@ -48,20 +48,18 @@ pub fn comes(container: &Container, task: Kptr) {
             // Nobody would tell that it runs again: a hole in the log ends it.
             let _ = emit::number(slot).map(|numbered| numbered.account(false, 0));
         }
-        turn.away += 1;
     }
     turn.left = 0;
-    if turn.away != 0 && AWAY.remove(host_tid).is_ok() {
-        turn.away -= 1;
-        if let Some(wanted) = container::wants(container, Kind::Resume, Group::Process) {
-            tell_resumed(wanted, task, host_tid);
-        }
+    if AWAY.remove(host_tid).is_ok()
+        && let Some(wanted) = container::wants(container, Kind::Resume, Group::Process)
+    {
+        tell_resumed(wanted, task, host_tid);
     }
     if turn.task != host_tid || turn.waits != 0 {
         turn.task = host_tid;
         turn.since_ns = clock::exact_ns();
     }
-    (turn.on_cpu, turn.waits) = (1, 0);
+    turn.waits = 0;
 }
 
 #[inline(always)]
@@ -79,7 +77,7 @@ fn tell_resumed(slot: u32, task: Kptr, host_tid: u32) {
 
 #[inline(always)]
 fn tell_left(slot: u32) {
-    const REGS_END: usize = HEADER_BYTES + SEGMENT_BYTES + REGS_BYTES;
+    const REGS_END: usize = HEADER_BYTES + SEGMENT_BYTES + PT_REGS_BYTES;
     const STACK_END: usize = REGS_END + SEGMENT_BYTES + STACK_BYTES;
     let (Some(left), Some(numbered)) = (LEFT.get_ptr_mut(slot), emit::number(slot)) else { return };
     // SAFETY: as in `turn`.
@@ -94,7 +92,7 @@ fn tell_left(slot: u32) {
         // SAFETY: the ring gave `REGS_END` bytes, 8-byte aligned.
         unsafe {
             entry.cast::<Header>().write(numbered.header_of(&event, REGS_END, left.tid, left.host_tid));
-            segment(entry.add(HEADER_BYTES), 0, left.regs.as_ptr(), REGS_BYTES);
+            segment(entry.add(HEADER_BYTES), 0, left.regs.as_ptr(), PT_REGS_BYTES);
         }
         return numbered.submit(entry, REGS_END, REGS_END, 0);
     }
@@ -105,7 +103,7 @@ fn tell_left(slot: u32) {
     // SAFETY: the ring gave `STACK_END` bytes, 8-byte aligned.
     unsafe {
         entry.cast::<Header>().write(numbered.header_of(&event, STACK_END, left.tid, left.host_tid));
-        segment(entry.add(HEADER_BYTES), 0, left.regs.as_ptr(), REGS_BYTES);
+        segment(entry.add(HEADER_BYTES), 0, left.regs.as_ptr(), PT_REGS_BYTES);
         segment(entry.add(REGS_END), left.sp, left.stack.as_ptr(), STACK_BYTES);
     }
     numbered.submit(entry, STACK_END, STACK_END, 0);

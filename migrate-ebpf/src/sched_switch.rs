@@ -7,10 +7,11 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use migrate_common::maps::Container;
+use migrate_common::record::PT_REGS_BYTES;
 
 use crate::kernel::{Kptr, load, offset};
 use crate::maps::LEFT;
-use crate::turns::{self, REGS_BYTES, STACK_BYTES};
+use crate::turns::{self, STACK_BYTES};
 use crate::{coming, container, task};
 
 #[btf_tracepoint(function = "sched_switch")]
@@ -30,7 +31,7 @@ fn sched_switch(ctx: BtfTracePointContext) -> i32 {
 fn leaves(container: &Container, task: Kptr, waits: bool) {
     coming::present(container);
     let Some(turn) = coming::turn(container.slot) else { return };
-    (turn.on_cpu, turn.waits) = (0, u32::from(waits));
+    turn.waits = u32::from(waits);
     turn.runnable = turns::runnable(task);
     turn.left = 0;
     let regs = task::registers_of(task);
@@ -47,7 +48,7 @@ fn leaves(container: &Container, task: Kptr, waits: bool) {
     left.orig_ax = load(regs, offset!(regs_orig_ax));
     // SAFETY: the helpers check the addresses, and write at most what the arrays hold.
     unsafe {
-        bpf_probe_read_kernel(left.regs.as_mut_ptr().cast(), REGS_BYTES as u32, regs.cast());
+        bpf_probe_read_kernel(left.regs.as_mut_ptr().cast(), PT_REGS_BYTES as u32, regs.cast());
         let read = bpf_probe_read_user(left.stack.as_mut_ptr().cast(), STACK_BYTES as u32, left.sp as *const _);
         left.has_stack = u64::from(read == 0);
     }

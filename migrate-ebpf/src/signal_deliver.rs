@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use migrate_common::record::{HEADER_BYTES, Header, Kind, SEGMENT_BYTES};
+use migrate_common::record::{HEADER_BYTES, Header, Kind, PT_REGS_BYTES, SEGMENT_BYTES};
 use migrate_common::syscalls::Group;
 
 use crate::emit::{self, Event, Numbered};
@@ -13,9 +13,7 @@ use crate::{coming, container, task};
 /// struct kernel_siginfo; the loader refuses a kernel where it is another size.
 const SIGINFO_BYTES: usize = 48;
 const SIG_IGN: u64 = 1;
-/// struct pt_regs.
-const PT_REGS_BYTES: usize = 168;
-/// rsp, in words.
+/// rsp in struct pt_regs, in words.
 const PT_REGS_SP: usize = 19;
 /// General registers before orig_rax in struct pt_regs: each may point to something that tells one turn of a loop from another.
 const POINTERS: usize = 15;

@@ -14,8 +14,7 @@ pub fn current() -> Kptr {
 /// The current task's registers as it entered the kernel.
 #[inline(always)]
 pub fn registers() -> Kptr {
-    // SAFETY: the task is the current one.
-    (unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) }) as Kptr
+    registers_of(current())
 }
 
 /// A task's registers as it entered the kernel.

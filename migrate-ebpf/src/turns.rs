@@ -1,7 +1,7 @@
 //! Tasks that take turns on one CPU: where a task that leaves the CPU stands, and what its calls have to do with it.
 
 use migrate_common::maps::{Container, hold as reason};
-use migrate_common::record::flags;
+use migrate_common::record::{PT_REGS_BYTES, flags};
 
 use crate::emit::Event;
 use crate::kernel::{Kptr, load, offset};
@@ -29,8 +29,6 @@ const PF_EXITING: u32 = 4;
 #[unsafe(no_mangle)]
 static TURN_NS: u64 = 500_000;
 
-/// struct pt_regs
-pub const REGS_BYTES: usize = 168;
 /// Bytes of the stack that a [`Left`] has.
 pub const STACK_BYTES: usize = 64;
 
@@ -44,7 +42,7 @@ pub struct Left {
     pub ip: u64,
     pub sp: u64,
     pub orig_ax: u64,
-    pub regs: [u8; REGS_BYTES],
+    pub regs: [u8; PT_REGS_BYTES],
     pub stack: [u8; STACK_BYTES],
 }
 

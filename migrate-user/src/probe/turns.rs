@@ -12,9 +12,6 @@ use crate::sys::bpf;
 
 type TurnBytes = [u8; size_of::<Turn>()];
 
-/// [`Turn::away`] of nobody: never 0, so that the program looks in any case for a task that [`Recorder::left`] has named.
-const LOOK: u32 = 1 << 28;
-
 /// The maps, and the program while it is attached.
 pub(super) struct Turns {
     turns: Array<MapData, TurnBytes>,
@@ -35,11 +32,10 @@ impl Turns {
         let stale: Vec<u32> = self.away.iter().flatten().filter(|(_, of)| *of == slot).map(|(tid, _)| tid).collect();
         // A task that ends meanwhile is no loss.
         stale.iter().for_each(|tid| drop(self.away.remove(tid)));
-        let turn = Turn { away: LOOK, ..Turn::default() };
         if let Some(host_tid) = held {
             self.away.insert(host_tid, slot, 0).map_err(map_error("AWAY"))?;
         }
-        self.turns.set(slot, bytemuck::cast::<_, TurnBytes>(turn), 0).map_err(map_error("TURNS"))
+        self.turns.set(slot, [0; size_of::<Turn>()], 0).map_err(map_error("TURNS"))
     }
 }
 

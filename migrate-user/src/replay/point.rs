@@ -1,14 +1,11 @@
 //! An exact place in a task's user code: where the source's scheduler took the CPU from it, or a signal came.
 
 use crate::record::Record;
-use crate::sys::ptrace::Regs;
+use crate::sys::ptrace::{RESUME_FLAG, Regs};
+use migrate_common::record::PT_REGS_BYTES;
 
-/// Bytes of the kernel's struct pt_regs: r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss.
-pub const PT_REGS_BYTES: usize = 168;
 /// The resume flag, which the kernel sets to pass a breakpoint, and the trap flag of a single step: not the program's.
 const NOT_OF_THE_PROGRAM: u64 = RESUME_FLAG | 0x100;
-/// The flag with which the CPU ignores a breakpoint at the next instruction; also set where an interrupt came inside a `rep`.
-pub(super) const RESUME_FLAG: u64 = 0x1_0000;
 
 /// A place in user code. Registers alone do not tell one turn of a loop or one level of a recursion from another, so memory is
 /// part of it.

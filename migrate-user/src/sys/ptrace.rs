@@ -10,6 +10,9 @@ pub type Pid = libc::pid_t;
 /// General registers.
 pub type Regs = libc::user_regs_struct;
 
+/// The flag of eflags with which the CPU ignores a breakpoint at the next instruction; also set where an interrupt came inside a `rep`.
+pub const RESUME_FLAG: u64 = 0x1_0000;
+
 /// A ptrace request that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("ptrace {what} of task {pid}: {source}")]
@@ -334,6 +337,12 @@ pub fn numbers(pid: Pid) -> io::Result<Numbers> {
 /// The number that a task has in its innermost pid namespace.
 pub fn namespace_tid(pid: Pid) -> io::Result<i32> {
     Ok(numbers(pid)?.ns_tid)
+}
+
+/// Whether a task has ended and waits to be reaped, as /proc/PID/stat shows it.
+pub fn is_zombie(pid: Pid) -> io::Result<bool> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    Ok(stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X'])))
 }
 
 /// Reads a tracee's memory, whole or not at all.

@@ -3,7 +3,7 @@
 use super::place::{PLACE_BOUND, Placing};
 use super::{Gate, GateEvent};
 use crate::sys::breakpoint::TRAP_PERF;
-use crate::sys::ptrace::{self, Pid, Resume, SIGINFO_BYTES};
+use crate::sys::ptrace::{self, Pid, RESUME_FLAG, Resume, SIGINFO_BYTES};
 use crate::sys::signals::{SignalSets, raised_by_itself, siginfo_code};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,8 +11,6 @@ use std::time::Duration;
 /// How long a task may compute while a signal waits for its next system call: its own time, so that a busy machine does not count.
 /// Behind a call it costs a replica nothing to find the place; in user code it costs the more the longer ago the last call is.
 pub const HOLD_BOUND: Duration = Duration::from_millis(2);
-/// The flag that a breakpoint leaves in the registers: see [`crate::replay::point`].
-const RESUME_FLAG: u64 = 0x1_0000;
 /// Entries and exits of calls that are watched in a handler for its return.
 const WATCHED_CALLS: u32 = 256;
 

@@ -9,8 +9,8 @@
 
 use super::{Ptrace, Stopped, Task, call_of};
 use crate::replay::backend::{At, BackendError, Result};
-use crate::replay::point::{Point, RESUME_FLAG};
-use crate::sys::ptrace::{self, Pid, Regs, Resume, Stop};
+use crate::replay::point::Point;
+use crate::sys::ptrace::{self, Pid, RESUME_FLAG, Regs, Resume, Stop};
 use crate::sys::signals::{is_synchronous, raised_by_itself, siginfo_code};
 use std::sync::mpsc;
 use std::thread::JoinHandle;

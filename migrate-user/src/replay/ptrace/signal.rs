@@ -2,8 +2,7 @@
 
 use super::Ptrace;
 use crate::replay::backend::{At, Backend as _, BackendError, Interrupted, Result};
-use crate::replay::point::RESUME_FLAG;
-use crate::sys::ptrace::{self, Pid, Resume, SIGINFO_BYTES, Stop};
+use crate::sys::ptrace::{self, Pid, RESUME_FLAG, Resume, SIGINFO_BYTES, Stop};
 
 impl Ptrace {
     pub(super) fn deliver_here(
