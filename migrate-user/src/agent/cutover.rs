@@ -75,7 +75,7 @@ pub fn waits(recorder: &Recorder, cgroup: &Cgroup) -> Result<Vec<Wait>, Failure>
 pub fn tasks(cgroup: &Cgroup) -> Result<Vec<golive::Task>, Failure> {
     let mut all = Vec::new();
     for host_pid in cgroup.tasks().map_err(text)? {
-        if !is_zombie(host_pid).map_err(text)? {
+        if !ptrace::is_zombie(host_pid).map_err(text)? {
             all.push((ptrace::numbers(host_pid).map_err(text)?, host_pid));
         }
     }
@@ -90,11 +90,6 @@ pub fn processes<P: Ord>(tasks: impl Iterator<Item = (P, i32, Pid)>) -> Vec<goli
     let mut tasks: Vec<_> = all.into_iter().map(|(_, ns_tid, host_pid)| golive::Task { ns_tid, host_pid }).collect();
     tasks.sort_by_key(|task| task.ns_tid);
     tasks
-}
-
-fn is_zombie(pid: Pid) -> std::io::Result<bool> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    Ok(stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X'])))
 }
 
 #[cfg(test)]

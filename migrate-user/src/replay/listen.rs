@@ -4,7 +4,7 @@ use super::backend::{At, Backend};
 use super::engine::Engine;
 use super::error::{ReplayError, Result};
 use crate::sys::pidfd::PidFd;
-use crate::sys::ptrace::Pid;
+use crate::sys::ptrace::{self, Pid};
 use crate::sys::seccomp::{self, Instruction};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -40,7 +40,7 @@ impl<B: Backend> Engine<B> {
     fn speakers(&self) -> Result<BTreeMap<Pid, Pid>> {
         let mut speakers: BTreeMap<Pid, Option<Pid>> = BTreeMap::new();
         for (tid, pid) in self.live_tasks() {
-            let tgid = thread_group(pid).ok_or_else(|| refused(tid, "its process is not known"))?;
+            let tgid = ptrace::numbers(pid).map_err(|_| refused(tid, "its process is not known"))?.tgid;
             let stands = matches!(self.backend.at(pid), At::Call(_) | At::User);
             let speaker = speakers.entry(tgid).or_default();
             *speaker = speaker.or(stands.then_some(pid));
@@ -85,9 +85,4 @@ impl<B: Backend> Engine<B> {
 
 fn refused(tid: u32, why: &str) -> ReplayError {
     ReplayError::Unsupported { tid, call: "a filter for stat calls".to_owned(), why: why.to_owned() }
-}
-
-fn thread_group(pid: Pid) -> Option<Pid> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())
 }

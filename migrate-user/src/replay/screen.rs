@@ -1,6 +1,7 @@
 //! Looks at records in the source for what a replica will not be able to follow, so that a container is refused by name before
 //! anything moves.
 
+use super::calls::FUTEX_OPERATION;
 use crate::record::RecordRef;
 use migrate_common::record::{Class, Kind, flags};
 use migrate_common::syscalls::{self, Policy, Special};
@@ -77,10 +78,10 @@ fn foreign_source(record: RecordRef<'_>) -> Option<String> {
 }
 
 /// Operations that make the kernel write to the futex, or to another, in the middle of a call, at a moment that no record tells.
-/// FUTEX_WAKE_OP does not wait: the replica makes it at its record.
+/// FUTEX_WAKE_OP does not wait: what it wrote is in its record.
 fn futex(args: &[u64; 6]) -> Option<String> {
     // include/uapi/linux/futex.h; the upper bits are flags.
-    let name = match args[1] & 0x7f {
+    let name = match args[1] & FUTEX_OPERATION {
         6 => "FUTEX_LOCK_PI",
         7 => "FUTEX_UNLOCK_PI",
         8 => "FUTEX_TRYLOCK_PI",

@@ -16,10 +16,10 @@
 //! At the log's end a poised task stays where it is.
 
 use super::backend::{At, Backend, Expect, Point};
-use super::calls::EINTR;
+use super::calls::{EINTR, was_interrupted};
 use super::engine::{Engine, Step};
 use super::error::{ReplayError, Result};
-use super::ptrace::{RESTART_CODES, SYSCALL_BYTES};
+use super::ptrace::SYSCALL_BYTES;
 use crate::record::Record;
 use migrate_common::record::{Kind, flags};
 
@@ -52,8 +52,7 @@ impl<B: Backend> Engine<B> {
     pub(super) fn before(&mut self, record: &Record) -> Result<()> {
         let tid = record.head.tid;
         // A call that a freeze or a signal has interrupted: nobody has moved.
-        let interrupted =
-            record.kind() == Some(Kind::Syscall) && (RESTART_CODES.contains(&record.head.ret) || record.head.ret == EINTR);
+        let interrupted = record.kind() == Some(Kind::Syscall) && was_interrupted(record.head.ret);
         match self.turns.poised.take() {
             Some((poised, expect)) if poised != tid => {
                 self.take_leave()?;

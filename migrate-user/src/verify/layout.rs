@@ -16,6 +16,7 @@ use super::mapping::{self, Mapping, Objects, Of};
 use super::print::{Hashed, Mappings, Page, Print, Space};
 use crate::golive::{Bytes, Task};
 use crate::sys::pagemap::{PAGE_BYTES, Pagemap, Wanted, category};
+use crate::sys::ptrace;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::{Pid, Whence, lseek};
 use std::collections::BTreeMap;
@@ -70,7 +71,7 @@ impl Layout {
         tasks.sort_by_key(|task| task.ns_tid);
         for Task { ns_tid, host_pid: pid } in tasks {
             let fail = |what| move |source| VerifyError::Io { what, pid, source };
-            if thread_group(pid).map_err(fail("reading the status"))? != pid {
+            if ptrace::numbers(pid).map_err(fail("reading the status"))?.tgid != pid {
                 continue;
             }
             let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).map_err(fail("reading the mappings"))?;
@@ -190,13 +191,6 @@ impl Layout {
     pub fn processes(&self) -> impl Iterator<Item = (u32, i32)> {
         self.processes.iter().map(|process| (process.tid, process.pid))
     }
-}
-
-/// The process that a task is of.
-pub(super) fn thread_group(pid: i32) -> io::Result<i32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
-    line.and_then(|number| number.trim().parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 fn scan(pid: i32, pagemap: &Pagemap, mapping: &Mapping, wanted: Wanted) -> io::Result<Vec<Piece>> {

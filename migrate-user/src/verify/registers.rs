@@ -147,9 +147,8 @@ pub fn settle(engine: &mut Engine<Ptrace>, theirs: &[TaskRegisters]) -> Result<T
     let live: Vec<(u32, Pid)> = engine.live_tasks().collect();
     let tid_of: HashMap<Pid, u32> = live.iter().map(|(tid, pid)| (*pid, *tid)).collect();
     for (tid, pid) in live {
-        let group =
-            super::layout::thread_group(pid).map_err(|source| VerifyError::Io { what: "reading the status", pid, source })?;
-        let process = tid_of.get(&group).copied().unwrap_or(tid);
+        let numbers = ptrace::numbers(pid).map_err(|source| VerifyError::Io { what: "reading the status", pid, source })?;
+        let process = tid_of.get(&numbers.tgid).copied().unwrap_or(tid);
         let backend = engine.backend();
         let at = backend.at(pid);
         if at == At::Vfork {

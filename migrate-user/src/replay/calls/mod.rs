@@ -98,14 +98,13 @@ impl<B: Backend> Engine<B> {
             // Its result is a register of what was interrupted: no error of its own.
             return self.sigreturn(&site);
         }
-        if RESTART_CODES.contains(&head.ret) || head.ret == EINTR {
+        if was_interrupted(head.ret) {
             return self.interrupted(&site, policy);
         }
         if head.ret < 0 {
             return self.inject(&site);
         }
         match policy {
-            Policy::Inject if wakes_and_writes(&site) => self.wake_op(&site),
             Policy::Inject => self.inject(&site),
             Policy::Reissue => self.reissue(&site),
             Policy::ReissueInject => {
@@ -225,23 +224,14 @@ impl<B: Backend> Engine<B> {
         Ok(self.backend.execute(site.pid, nr, args)?)
     }
 
-    /// The kernel changes a futex, beside waking waiters, of which the replica's kernel has none.
-    fn wake_op(&mut self, site: &Site<'_>) -> Result<Step> {
-        let ret = self.backend.execute(site.pid, site.call.nr, site.call.args)?;
-        if ret < 0 {
-            self.expect_ret(site, ret)?;
-        }
-        self.inject(site)
-    }
-
     pub(super) fn unsupported(&self, record: &Record, call: &str, why: &str) -> ReplayError {
         ReplayError::Unsupported { tid: record.head.tid, call: call.to_owned(), why: why.to_owned() }
     }
 }
 
-/// FUTEX_WAKE_OP, see futex(2).
-fn wakes_and_writes(site: &Site<'_>) -> bool {
-    i64::from(site.call.nr) == libc::SYS_futex && site.call.args[1] & FUTEX_OPERATION == libc::FUTEX_WAKE_OP as u64
+/// A signal or a freeze ended a call with this result.
+pub(super) fn was_interrupted(ret: i64) -> bool {
+    RESTART_CODES.contains(&ret) || ret == EINTR
 }
 
 pub(super) fn is(nr: i32, special: Special) -> bool {

@@ -78,8 +78,7 @@ impl Ptrace {
                 Waited::Stopped(..) => ptrace::resume(pid, Resume::Cont, 0)?,
                 Waited::Nobody => return Err(BackendError::Gone { pid }),
                 Waited::NotYet | Waited::Interrupted => {
-                    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(fail)?;
-                    if stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')) {
+                    if ptrace::is_zombie(pid).map_err(fail)? {
                         self.ended_leaders.insert(pid);
                         break;
                     }
