@@ -66,6 +66,15 @@ impl Response {
     }
 }
 
+/// A connection that sends at once, and waits no longer than this for anything.
+pub(in crate::client) fn connect(server: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&server, timeout)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    Ok(stream)
+}
+
 /// A connection that stays. What was received beyond an answer is kept, and is an error before the next request.
 #[derive(Debug)]
 pub struct Connection {
@@ -75,11 +84,7 @@ pub struct Connection {
 
 impl Connection {
     pub fn open(server: SocketAddr, timeout: Duration) -> Result<Self, RequestError> {
-        let stream = TcpStream::connect_timeout(&server, timeout)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(timeout))?;
-        stream.set_write_timeout(Some(timeout))?;
-        Ok(Self { stream, received: Vec::new() })
+        Ok(Self { stream: connect(server, timeout)?, received: Vec::new() })
     }
 
     /// Sends a request and reads its whole answer.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::client::http::RequestError;
+use crate::client::http::{RequestError, connect};
 
 /// An answer. Arrays are not asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +26,7 @@ pub struct Connection {
 
 impl Connection {
     pub fn open(server: SocketAddr, timeout: Duration) -> Result<Self, RequestError> {
-        let stream = TcpStream::connect_timeout(&server, timeout)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(timeout))?;
-        stream.set_write_timeout(Some(timeout))?;
-        Ok(Self { reader: BufReader::new(stream) })
+        Ok(Self { reader: BufReader::new(connect(server, timeout)?) })
     }
 
     /// Sends a command and reads its whole answer.
