@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     Common,
-    containers::{Container, Stage},
+    containers::{Container, Cpus, Stage},
     load,
     pairs::{Mode, Spread},
     traces::{self, Watch},
@@ -45,7 +45,8 @@ pub fn run(root: &Path, args: &AttachArgs) -> Result<ExitCode> {
     let common = &args.common;
     let migrate = common.prepare(root)?;
     let workload = &WORKLOADS[0];
-    let rounds = common.on_stage(root, &[workload.image], workload.rate, migrate, |stage| measure(stage, workload, common))?;
+    let rounds = common
+        .on_stage(root, &[workload.image], (workload.rate, Cpus::All), migrate, |stage| measure(stage, workload, common))?;
     let ratio = |of: fn(&Round) -> f64| Spread::of(rounds.iter().map(of));
     let (during, after) = (ratio(|round| round.during / round.before), ratio(|round| round.after / round.before));
     let mut changed: Vec<&String> = rounds.iter().flat_map(|round| &round.changed).collect();

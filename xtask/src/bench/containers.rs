@@ -1,6 +1,6 @@
 //! The container that is measured: on the lab's first host, recorded or not, and made anew for each run.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, process::Command, thread, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use migrate_tests::{
@@ -18,16 +18,27 @@ const NAME: &str = "bench";
 pub const ADDRESS: &str = "10.77.0.50";
 /// Seconds of work, as the shell of a batch workload sees it.
 const AMOUNT: &str = "AMOUNT";
-/// With threads a container cannot be moved; what recording costs it is measured all the same.
-const AGENT_ENVIRONMENT: &[(&str, &str)] = &[("MIGRATE_KEEP_RECORDING", "true")];
+/// A log that has ended is measured all the same: on all CPUs a container with shared memory cannot be moved.
+const KEEP_RECORDING: (&str, &str) = ("MIGRATE_KEEP_RECORDING", "true");
 /// A record is in the agent's totals after this time: the agent closes a chunk when it is a second old.
 pub const SETTLE: Duration = Duration::from_millis(1400);
+
+/// What a container runs on, recorded or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cpus {
+    /// All that the machine has; its tasks do not take turns.
+    All,
+    /// The last one, which its load generators leave to it; recorded, its tasks take turns there.
+    Last,
+}
 
 /// Where containers are started.
 #[derive(Debug)]
 pub struct Stage {
     pub lab: Lab,
     store: Store,
+    /// Of the container alone, and as `taskset` writes them those of its load; none: all CPUs for everybody.
+    alone: Option<(String, String)>,
 }
 
 /// A running container. Removed by [`Stage::clear`].
@@ -50,8 +61,16 @@ pub struct Log {
 }
 
 impl Stage {
-    pub fn new(lab: Lab, store: Store) -> Result<Self> {
-        let mut stage = Self { lab, store };
+    pub fn new(lab: Lab, store: Store, cpus: Cpus) -> Result<Self> {
+        let alone = match cpus {
+            Cpus::All => None,
+            Cpus::Last => {
+                let last = thread::available_parallelism()?.get() - 1;
+                let before = last.checked_sub(1).context("a container alone on a CPU needs a machine with two")?;
+                Some((last.to_string(), format!("0-{before}")))
+            }
+        };
+        let mut stage = Self { lab, store, alone };
         stage.lab.with_host("h2", Host::stop_agent)?;
         stage.clear()?;
         Ok(stage)
@@ -59,6 +78,14 @@ impl Stage {
 
     pub fn host(&self) -> Result<Host> {
         Ok(self.lab.host(HOST)?)
+    }
+
+    /// A load generator, in the client's network namespace.
+    pub fn client(&self, program: &str) -> Result<Command> {
+        let Some((_, others)) = &self.alone else { return Ok(self.lab.client(program)?) };
+        let mut command = self.lab.client("taskset")?;
+        command.args(["--cpu-list", others, program]);
+        Ok(command)
     }
 
     /// Removes the container and ends the agent: its programs see every system call of the machine, whoever makes it.
@@ -78,20 +105,37 @@ impl Stage {
         self.store.load(&host, workload.image)?;
         let runtime = match mode {
             Mode::Recorded => {
-                self.lab.with_host(HOST, |host| host.start_agent(AGENT_ENVIRONMENT))?;
+                let turns = match &self.alone {
+                    None => vec![("MIGRATE_SERIALISE", "never")],
+                    Some((last, _)) => vec![("MIGRATE_SERIALISE", "always"), ("MIGRATE_SERIAL_CPUS", last.as_str())],
+                };
+                let environment = [vec![KEEP_RECORDING], turns].concat();
+                self.lab.with_host(HOST, |host| host.start_agent(&environment))?;
                 "--runtime=migrate"
             }
             Mode::Plain => "--runtime=runc",
         };
         let (network, amount) = (format!("--network={}", lab::NETWORK), format!("--env={AMOUNT}={amount}"));
-        let run = ["run", "--detach", runtime, &network, "--ip", ADDRESS, &amount, "--name", NAME, workload.image.tag()];
-        let id = host.docker_output(run.into_iter().chain(workload.command.iter().copied()))?;
+        let pinned = match (&self.alone, mode) {
+            (Some((last, _)), Mode::Plain) => Some(format!("--cpuset-cpus={last}")),
+            _ => None,
+        };
+        let run = ["run", "--detach", runtime, &network, "--ip", ADDRESS, &amount, "--name", NAME];
+        let program = [workload.image.tag()].into_iter().chain(workload.command.iter().copied());
+        let id = host.docker_output(run.into_iter().chain(pinned.as_deref()).chain(program))?;
         // The container of the run before had the same address.
         lab::run_output(self.lab.client("ip")?.args(["neigh", "flush", "all"]))?;
         let pid = host.docker_output(["inspect", "--format", "{{.State.Pid}}", &id])?;
         let pid = pid.parse().ok().filter(|pid| *pid > 0);
         let pid = pid.with_context(|| format!("the container of {} ended at once: {}", workload.name, self.said()))?;
         Ok(Container { pid, cgroup: cpu::cgroup(pid)? })
+    }
+
+    /// Whether a recorded container's tasks take turns where they should, and only there.
+    pub fn check_turns(&self, container: &Container) -> Result<()> {
+        let (turns, wanted) = (cpu::takes_turns(container.pid)?, self.alone.is_some());
+        anyhow::ensure!(turns == wanted, "process {} {} turns", container.pid, if turns { "takes" } else { "does not take" });
+        Ok(())
     }
 
     /// What the container printed last.

@@ -38,11 +38,21 @@ pub fn of_threads(pid: i32) -> Result<BTreeMap<String, Duration>> {
     Ok(threads)
 }
 
-/// CPU time that a process has used, ended threads included.
-pub fn of_process(pid: i32) -> Result<Duration> {
+/// The fields of /proc/PID/stat from the third on: proc_pid_stat(5).
+fn stat(pid: i32) -> Result<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} has ended"))?;
     // The name, in parentheses, may hold anything.
-    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    Ok(text.rsplit(')').next().unwrap_or_default().split_whitespace().map(str::to_owned).collect())
+}
+
+/// Whether a process runs until it blocks: under SCHED_FIFO.
+pub fn takes_turns(pid: i32) -> Result<bool> {
+    Ok(stat(pid)?.get(38).and_then(|policy| policy.parse().ok()) == Some(libc::SCHED_FIFO))
+}
+
+/// CPU time that a process has used, ended threads included.
+pub fn of_process(pid: i32) -> Result<Duration> {
+    let fields = stat(pid)?;
     let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
     // SAFETY: sysconf takes no pointers.
     let per_s = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100);

@@ -68,7 +68,7 @@ pub fn warm_up(stage: &Stage, workload: &Workload) -> Result<Option<Done>> {
 /// redis-benchmark tries for ever when the port is not open yet; wrk ends with an error.
 fn answers(stage: &Stage, load: Load) -> Result<()> {
     if matches!(load, Load::Redis { .. }) {
-        output(stage.lab.client("redis-cli")?.args(["-h", ADDRESS, "ping"]))?;
+        output(stage.client("redis-cli")?.args(["-h", ADDRESS, "ping"]))?;
     }
     Ok(())
 }
@@ -76,17 +76,17 @@ fn answers(stage: &Stage, load: Load) -> Result<()> {
 /// The load, for about `seconds`; `before`: what the warm-up got done.
 pub fn measure(stage: &Stage, workload: &Workload, seconds: u32, before: Option<Done>) -> Result<Done> {
     match workload.load {
-        Load::Http { connections } => http(stage, connections, seconds),
+        Load::Http { connections, at } => http(stage, connections, at, seconds),
         Load::Redis { clients, pipeline } => redis(stage, clients, pipeline, seconds, before),
         Load::Batch { .. } => batch(stage, amount(workload.load, seconds)),
     }
 }
 
-fn http(stage: &Stage, connections: u32, seconds: u32) -> Result<Done> {
-    let mut wrk = stage.lab.client("wrk")?;
+fn http(stage: &Stage, connections: u32, at: &str, seconds: u32) -> Result<Done> {
+    let mut wrk = stage.client("wrk")?;
     // wrk knows whole seconds only.
     wrk.args([format!("-t{THREADS}"), format!("-c{connections}"), format!("-d{}s", seconds)]);
-    let said = output(wrk.arg(format!("http://{ADDRESS}/file.bin")))?;
+    let said = output(wrk.arg(format!("http://{ADDRESS}{at}")))?;
     parse_wrk(&said).with_context(|| format!("wrk said {said:?}"))
 }
 
@@ -105,7 +105,7 @@ fn redis(stage: &Stage, clients: u32, pipeline: u32, seconds: u32, before: Optio
     // It knows a number of commands, not a time; a first guess that takes well below a second.
     let each =
         before.map_or(f64::from(2000 * clients * pipeline).min(40_000.0), |done| done.per_s() * f64::from(seconds) / REDIS_TESTS);
-    let mut command = stage.lab.client("redis-benchmark")?;
+    let mut command = stage.client("redis-benchmark")?;
     command.args(["-h", ADDRESS, "-c", &clients.to_string(), "-P", &pipeline.to_string(), "-n", &format!("{each:.0}")]).args([
         "-r",
         REDIS_KEYS,

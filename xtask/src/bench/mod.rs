@@ -12,6 +12,7 @@ mod peers;
 mod profile;
 mod record;
 mod report;
+mod serialise;
 mod traces;
 mod workloads;
 
@@ -28,7 +29,7 @@ use migrate_tests::{
 };
 
 use crate::{build, lab as lab_command, setup};
-use containers::Stage;
+use containers::{Cpus, Stage};
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -40,6 +41,8 @@ pub struct BenchArgs {
 enum What {
     /// Throughput recorded and not recorded, nanoseconds per event, bytes of log per request
     Record(record::RecordArgs),
+    /// What taking turns costs: throughput of servers on one CPU, recorded and serialised, and neither
+    Serialise(serialise::SerialiseArgs),
     /// Whether `migrate rates` leaves a trace on a container that serves: throughput before, while and after, and its settings
     Attach(attach::AttachArgs),
 }
@@ -91,14 +94,14 @@ impl Common {
         &self,
         root: &Path,
         images: &[Image],
-        rate: &str,
+        (rate, cpus): (&str, Cpus),
         migrate: PathBuf,
         measure: impl FnOnce(&mut Stage) -> Result<T>,
     ) -> Result<T> {
         let store = lab_command::store(root, images)?;
         let dir = self.dir.clone().unwrap_or_else(|| lab_command::dir(root, None).with_extension("bench"));
         let lab = Lab::up(&dir, &lab::Options { rate: rate.to_owned(), agents: false, migrate })?;
-        let mut stage = Stage::new(lab, store)?;
+        let mut stage = Stage::new(lab, store, cpus)?;
         let measured = measure(&mut stage);
         stage.clear()?;
         if !self.keep_lab {
@@ -118,6 +121,7 @@ impl Common {
 pub fn run(root: &Path, args: &BenchArgs) -> Result<ExitCode> {
     match &args.what {
         What::Record(args) => record::run(root, args),
+        What::Serialise(args) => serialise::run(root, args),
         What::Attach(args) => attach::run(root, args),
     }
 }

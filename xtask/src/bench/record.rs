@@ -9,10 +9,10 @@ use serde_json::json;
 
 use super::{
     Common, account,
-    containers::Stage,
+    containers::{Cpus, Stage},
     event,
     load::{self, Done},
-    pairs::{self, Mode},
+    pairs::{self, Mode, Pair},
     peers, profile,
     report::Row,
     workloads::{WORKLOADS, Workload},
@@ -60,7 +60,7 @@ pub fn run(root: &Path, args: &RecordArgs) -> Result<ExitCode> {
     let mut rows = Vec::new();
     if !chosen.is_empty() {
         let images: Vec<_> = chosen.iter().map(|workload| workload.image).collect();
-        args.common.on_stage(root, &images, UNLIMITED, migrate, |stage| {
+        args.common.on_stage(root, &images, (UNLIMITED, Cpus::All), migrate, |stage| {
             let measured: Result<()> = chosen.iter().try_for_each(|workload| {
                 let row = measure(stage, workload, args).with_context(|| format!("measuring {}", workload.name))?;
                 args.common.say(&row.to_string());
@@ -89,20 +89,19 @@ pub fn run(root: &Path, args: &RecordArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Runs a workload's pairs.
+pub fn pairs(stage: &mut Stage, workload: &Workload, common: &Common) -> Result<Vec<Pair>> {
+    pairs::run(common.pairs, |index, mode| {
+        let done = one(stage, workload, mode, common.seconds)?;
+        let how = if mode == Mode::Recorded { "recorded" } else { "plain" };
+        common.say(&format!("{:<14} pair {}: {how:<8} {:.1} {}/s", workload.name, index + 1, done.per_s(), workload.load.unit()));
+        Ok(done.per_s())
+    })
+}
+
 fn measure(stage: &mut Stage, workload: &Workload, args: &RecordArgs) -> Result<Row> {
     let seconds = args.common.seconds;
-    let pairs = pairs::run(args.common.pairs, |index, mode| {
-        let done = one(stage, workload, mode, seconds)?;
-        let how = if mode == Mode::Recorded { "recorded" } else { "plain" };
-        args.common.say(&format!(
-            "{:<14} pair {}: {how:<8} {:.1} {}/s",
-            workload.name,
-            index + 1,
-            done.per_s(),
-            workload.load.unit()
-        ));
-        Ok(done.per_s())
-    })?;
+    let pairs = pairs(stage, workload, &args.common)?;
     stage.start(workload, Mode::Recorded, load::amount(workload.load, seconds))?;
     let warm = load::warm_up(stage, workload)?;
     let account = account::take(stage, workload, seconds, warm)?;
@@ -126,6 +125,7 @@ fn one(stage: &mut Stage, workload: &Workload, mode: Mode, seconds: u32) -> Resu
     let done = load::measure(stage, workload, seconds, warm)?;
     if mode == Mode::Recorded {
         account::check(stage, &container, 0)?;
+        stage.check_turns(&container)?;
     }
     Ok(done)
 }

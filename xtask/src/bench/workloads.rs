@@ -19,8 +19,8 @@ pub struct Workload {
 /// What the container is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Load {
-    /// wrk over connections that stay: GET of the lab's file of 64 KB.
-    Http { connections: u32 },
+    /// wrk over connections that stay: GET of what is `at` this port and path.
+    Http { connections: u32, at: &'static str },
     /// redis-benchmark: SET and GET of 200 bytes with 100 000 keys, as many of one as of the other.
     Redis { clients: u32, pipeline: u32 },
     /// Nobody connects. The program prints `begin` when it is warm and `end` when it has done its work, then waits; the shell
@@ -39,6 +39,9 @@ impl Load {
     }
 }
 
+/// The lab's file of 64 KB.
+pub const FILE: &str = "/file.bin";
+
 /// A processor's work and no system calls. Two million steps are about a second.
 const CPU: &[&str] = &[
     "/bin/sh",
@@ -53,7 +56,7 @@ pub const WORKLOADS: &[Workload] = &[
         image: Image::Nginx,
         command: &[],
         rate: UNLIMITED,
-        load: Load::Http { connections: 100 },
+        load: Load::Http { connections: 100, at: FILE },
         goal: Some(0.93),
     },
     Workload {
@@ -61,7 +64,7 @@ pub const WORKLOADS: &[Workload] = &[
         image: Image::Nginx,
         command: &[],
         rate: "1gbit",
-        load: Load::Http { connections: 100 },
+        load: Load::Http { connections: 100, at: FILE },
         goal: Some(0.99),
     },
     redis("redis-1-client", 1, 1, None),

@@ -1,0 +1,111 @@
+//! `cargo xtask bench serialise`: servers on one CPU, recorded with their tasks taking turns, beside the same on that CPU neither
+//! recorded nor serialised.
+
+use std::{path::Path, process::ExitCode};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use migrate_tests::{images::Image, lab::UNLIMITED, workloads as moved};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{
+    Common,
+    containers::{Cpus, Stage},
+    pairs::{Pair, Spread},
+    record,
+    workloads::{FILE, Load, WORKLOADS, Workload},
+};
+
+/// The least that recorded and serialised / neither is to be.
+const GOAL: f64 = 0.90;
+/// Of the workloads of `bench record`.
+const SERVERS: [&str; 3] = ["nginx", "redis-1-client", "redis-50-clients"];
+/// Of the demo's workloads: how many connections, and what they ask for.
+const THREADED: [(&str, u32, &str); 3] =
+    [("apache-event", 100, FILE), ("apache-prefork", 100, FILE), ("python-threads", 20, ":8080/entry?bench")];
+
+#[derive(Debug, Args)]
+pub struct SerialiseArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Only this server; may be given several times
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+}
+
+/// One server's result.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: &'static str,
+    /// Throughput recorded and serialised / neither: the median of the pairs' ratios, and their quartiles.
+    ratio: f64,
+    low: f64,
+    high: f64,
+    goal: f64,
+    met: bool,
+    pairs: usize,
+    unit: &'static str,
+    serialised_per_s: f64,
+    plain_per_s: f64,
+    runs: Vec<Pair>,
+}
+
+impl Row {
+    fn new(workload: &Workload, runs: Vec<Pair>) -> Self {
+        let ratio = Spread::of(runs.iter().map(Pair::ratio));
+        Self {
+            name: workload.name,
+            ratio: ratio.median,
+            low: ratio.low,
+            high: ratio.high,
+            goal: GOAL,
+            met: ratio.median >= GOAL,
+            pairs: runs.len(),
+            unit: workload.load.unit(),
+            serialised_per_s: Spread::of(runs.iter().map(|pair| pair.recorded)).median,
+            plain_per_s: Spread::of(runs.iter().map(|pair| pair.plain)).median,
+            runs,
+        }
+    }
+}
+
+fn servers() -> Result<Vec<Workload>> {
+    let mut all: Vec<Workload> = WORKLOADS.iter().filter(|workload| SERVERS.contains(&workload.name)).copied().collect();
+    for (name, connections, at) in THREADED {
+        let server = moved::find(name).with_context(|| format!("no workload is called {name}"))?;
+        let load = Load::Http { connections, at };
+        let (image, command) = (server.image, server.command);
+        all.push(Workload { name, image, command, rate: UNLIMITED, load, goal: Some(GOAL) });
+    }
+    Ok(all)
+}
+
+pub fn run(root: &Path, args: &SerialiseArgs) -> Result<ExitCode> {
+    let common = &args.common;
+    let mut servers = servers()?;
+    if let Some(unknown) = args.only.iter().find(|name| servers.iter().all(|server| server.name != **name)) {
+        let names: Vec<&str> = servers.iter().map(|server| server.name).collect();
+        bail!("no server is called {unknown}; there are {}", names.join(", "));
+    }
+    servers.retain(|server| args.only.is_empty() || args.only.iter().any(|only| only == server.name));
+    let migrate = common.prepare(root)?;
+    let images: Vec<Image> = servers.iter().map(|server| server.image).collect();
+    let rows = common.on_stage(root, &images, (UNLIMITED, Cpus::Last), migrate, |stage| measure(stage, &servers, common))?;
+    println!("{}", json!({ "workloads": rows }));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(stage: &mut Stage, servers: &[Workload], common: &Common) -> Result<Vec<Row>> {
+    servers
+        .iter()
+        .map(|server| {
+            let runs = record::pairs(stage, server, common).with_context(|| format!("measuring {}", server.name))?;
+            let row = Row::new(server, runs);
+            let spread = Spread { median: row.ratio, low: row.low, high: row.high };
+            let met = if row.met { "met" } else { "MISSED" };
+            common.say(&format!("{:<14} serialised and recorded / neither {spread}, goal {GOAL}: {met}", row.name));
+            Ok(row)
+        })
+        .collect()
+}
