@@ -3,7 +3,7 @@
 use super::error::VerifyError;
 use super::hash;
 use super::kind::{Kind, extent};
-use super::layout::{Layout, PAGE, write_page};
+use super::layout::{Layout, PAGE};
 use super::mapping::{self, Of};
 use super::print::{Page, Print, Space};
 use super::registers::Tasks;
@@ -79,11 +79,7 @@ impl Comparison {
             }
             self.count(*page, theirs, ours);
             match self.layout.find(*page, true)? {
-                Some((pid, address)) => write_page(pid, address, theirs).map_err(|source| VerifyError::Io {
-                    what: "writing the memory",
-                    pid,
-                    source,
-                })?,
+                Some((pid, address)) => self.layout.write(pid, address, theirs)?,
                 None => match page.space {
                     Space::Process(tid) => write(tid, page.number * PAGE_BYTES, theirs)?,
                     Space::Object(_) => {}

@@ -1,7 +1,10 @@
+use super::super::hash;
+use super::super::hashing::{BATCH_PAGES, batches};
 use super::*;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap};
 use std::collections::HashMap;
+use std::fs::File;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
@@ -108,7 +111,7 @@ fn of_a_private_file_only_the_pages_that_were_written_are_found_and_the_others_r
     let page = |number| Page { space: Space::Process(1), number: mapped.number() + number };
     assert_eq!(own().read(&[page(2), page(3)]).unwrap(), [[1; PAGE], written].concat());
     // A page that is written as a debugger does becomes one of its own.
-    write_page(i32::try_from(std::process::id()).unwrap(), (mapped.number() + 6) * PAGE_BYTES, &page_of(4)).unwrap();
+    own().write(i32::try_from(std::process::id()).unwrap(), (mapped.number() + 6) * PAGE_BYTES, &page_of(4)).unwrap();
     assert_eq!(found(&mapped).get(&6), Some(&hash::of(&page_of(4))));
 }
 
@@ -141,4 +144,60 @@ fn batches_hold_every_page_once_and_no_two_processes() {
     assert_eq!(sizes, [BATCH_PAGES, BATCH_PAGES, 3, 1]);
     assert_eq!(all[1][0].address, (10 + BATCH_PAGES - 3) * PAGE_BYTES);
     assert_eq!(join(&[(1, 2), (3, 1), (5, 1)]), [(1, 3), (5, 1)]);
+}
+
+/// A process whose first task ends while another goes on, with a page of its own at `page`; the other task's number.
+fn process_without_its_first_task(page: &Mapped) -> (nix::unistd::Pid, i32) {
+    extern "C" fn stays(_: *mut libc::c_void) -> libc::c_int {
+        loop {
+            // SAFETY: a call without arguments.
+            unsafe { libc::pause() };
+        }
+    }
+    let mut stack = vec![0_u64; 1024];
+    let top = stack.as_mut_ptr_range().end;
+    // SAFETY: between fork and its end the child makes calls only, and writes to memory that is its own.
+    match unsafe { nix::unistd::fork() }.unwrap() {
+        nix::unistd::ForkResult::Child => {
+            page.write(0, 9);
+            let flags = libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_FS | libc::CLONE_FILES;
+            // SAFETY: the new task only waits, on a stack of its own; the first one ends alone.
+            unsafe {
+                libc::clone(stays, top.cast(), flags, std::ptr::null_mut());
+                libc::syscall(libc::SYS_exit, 0);
+            }
+            unreachable!("the call that ends a task has returned")
+        }
+        nix::unistd::ForkResult::Parent { child } => {
+            for _ in 0..1_000_000 {
+                let tasks = std::fs::read_dir(format!("/proc/{child}/task")).unwrap();
+                let numbers = tasks.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+                let other = { numbers }.find(|number| *number != child.as_raw());
+                if let Some(other) = other
+                    && crate::sys::ptrace::is_zombie(child.as_raw()).unwrap()
+                {
+                    return (child, other);
+                }
+                std::thread::yield_now();
+            }
+            panic!("its first task does not end");
+        }
+    }
+}
+
+#[test]
+fn a_process_whose_first_task_has_ended_is_looked_at_by_another() {
+    let mapped = Mapped::anonymous();
+    mapped.write(0, 1);
+    let (child, other) = process_without_its_first_task(&mapped);
+    let layout = Layout::of(&[Task { ns_tid: 7, host_pid: other }]).unwrap();
+    let page = Page { space: Space::Process(7), number: mapped.number() };
+    let hash_of = |layout: &Layout| layout.print().unwrap().pages().find(|(found, _)| *found == page).map(|(_, hash)| hash);
+    assert_eq!(hash_of(&layout), Some(hash::of(&page_of(9))));
+    let (pid, address) = layout.find(page, true).unwrap().unwrap();
+    layout.write(pid, address, &page_of(3)).unwrap();
+    assert_eq!(hash_of(&layout), Some(hash::of(&page_of(3))));
+    assert_eq!(layout.read(&[page]).unwrap(), page_of(3));
+    nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::wait::waitpid(child, None).unwrap();
 }

@@ -14,9 +14,12 @@
 mod compare;
 mod error;
 mod hash;
+mod hashing;
 mod kind;
 mod layout;
 mod mapping;
+mod memory;
+mod pages;
 mod print;
 pub mod registers;
 

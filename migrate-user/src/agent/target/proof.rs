@@ -1,7 +1,7 @@
 //! The comparison of the replica with the frozen source: what differs is asked for and written, what must not differ ends the move.
 
 use super::Receiving;
-use crate::agent::cutover::MemoryState;
+use crate::agent::cutover::{self, MemoryState};
 use crate::agent::errors::{Failure, nanos, text};
 use crate::golive::Task;
 use crate::replay::Engine;
@@ -101,8 +101,9 @@ impl Receiving {
     }
 }
 
+/// A live task of each process, the same as the source's.
 fn tasks(engine: &Engine<Ptrace>) -> Vec<Task> {
-    engine.live_tasks().map(|(tid, host_pid)| Task { ns_tid: tid.cast_signed(), host_pid }).collect()
+    cutover::processes(engine.live_processes().into_iter())
 }
 
 /// Does something on the replica's thread, which alone may look at its tasks.

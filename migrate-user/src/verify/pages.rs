@@ -1,0 +1,109 @@
+//! Which pages of a process are looked at:
+//!
+//! | mapping | pages |
+//! |---|---|
+//! | private, anonymous or of a file | anonymous pages, present or swapped, but for the page of zeros (`PAGEMAP_SCAN`) |
+//! | shared, of memory | all that the object has (`SEEK_DATA` through /proc/PID/map_files) |
+//! | shared, of a file | those that a process has touched |
+//!
+//! Every other page reads as zeros or as the file does, on both sides.
+
+use super::layout::PAGE;
+use super::mapping::Mapping;
+use crate::sys::pagemap::{PAGE_BYTES, Pagemap, Wanted, category};
+use nix::sys::uio::RemoteIoVec;
+use nix::unistd::{Whence, lseek};
+use std::fs::File;
+use std::io;
+
+/// Pages of one process that lie together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    pub(super) pid: i32,
+    pub(super) address: u64,
+    pub(super) pages: u64,
+}
+
+impl Piece {
+    pub(super) fn remote(&self) -> RemoteIoVec {
+        let len = usize::try_from(self.pages).unwrap_or(0) * PAGE;
+        RemoteIoVec { base: usize::try_from(self.address).unwrap_or(usize::MAX), len }
+    }
+}
+
+fn scan(pid: i32, pagemap: &Pagemap, mapping: &Mapping, wanted: Wanted) -> io::Result<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    pagemap.scan(mapping.start, mapping.end, wanted, |region| {
+        pieces.push(Piece { pid, address: region.start, pages: region.pages() });
+    })?;
+    Ok(pieces)
+}
+
+/// Those of which the process has a copy of its own.
+pub(super) fn own_pages(pid: i32, pagemap: &Pagemap, mapping: &Mapping) -> io::Result<Vec<Piece>> {
+    let none_of = category::FILE | category::ZERO_PAGE;
+    let any_of = category::PRESENT | category::SWAPPED;
+    scan(pid, pagemap, mapping, Wanted { all_of: 0, any_of, none_of, protect: false })
+}
+
+/// Those of an object that can be shared.
+pub(super) fn shared_pages(pid: i32, pagemap: &Pagemap, mapping: &Mapping) -> io::Result<Vec<Piece>> {
+    match memory_object(pid, mapping)? {
+        Some(file) => data(pid, &file, mapping),
+        None => {
+            let any_of = category::PRESENT | category::SWAPPED;
+            scan(pid, pagemap, mapping, Wanted { all_of: 0, any_of, none_of: 0, protect: false })
+        }
+    }
+}
+
+/// The object behind a mapping, if its contents live in memory alone.
+fn memory_object(pid: i32, mapping: &Mapping) -> io::Result<Option<File>> {
+    let directory = format!("/proc/{pid}/map_files");
+    // The names are those of the kernel's mappings, of which this may be several: any of the object will do.
+    let inside = |name: &str| {
+        let (start, end) = name.split_once('-')?;
+        let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
+        Some(mapping.start <= start && end <= mapping.end)
+    };
+    for entry in std::fs::read_dir(&directory)? {
+        let name = entry?.file_name();
+        if inside(&name.to_string_lossy()) == Some(true) {
+            let file = File::open(format!("{directory}/{}", name.to_string_lossy()))?;
+            let kind = nix::sys::statfs::fstatfs(&file)?.filesystem_type();
+            return Ok((kind == nix::sys::statfs::TMPFS_MAGIC).then_some(file));
+        }
+    }
+    Ok(None)
+}
+
+/// The pages of a mapping that its object has.
+fn data(pid: i32, file: &File, mapping: &Mapping) -> io::Result<Vec<Piece>> {
+    let end = mapping.offset + (mapping.end - mapping.start);
+    let (mut at, mut pieces) = (mapping.offset, Vec::new());
+    while at < end {
+        let from = match lseek(file, at.cast_signed(), Whence::SeekData) {
+            Ok(from) => from.unsigned_abs().min(end),
+            Err(nix::Error::ENXIO) => break,
+            Err(errno) => return Err(errno.into()),
+        };
+        let to = lseek(file, from.cast_signed(), Whence::SeekHole)?.unsigned_abs().next_multiple_of(PAGE_BYTES).min(end);
+        if to > from {
+            pieces.push(Piece { pid, address: mapping.start + (from - mapping.offset), pages: (to - from) / PAGE_BYTES });
+        }
+        at = to.max(from + PAGE_BYTES);
+    }
+    Ok(pieces)
+}
+
+/// Runs that follow each other become one.
+pub(super) fn join(runs: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut all: Vec<(u64, u64)> = Vec::new();
+    for (first, count) in runs {
+        match all.last_mut() {
+            Some((last, pages)) if *last + *pages == *first => *pages += count,
+            _ => all.push((*first, *count)),
+        }
+    }
+    all
+}
