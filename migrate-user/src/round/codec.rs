@@ -6,12 +6,10 @@ use super::compact;
 use super::error::LogError;
 use crate::record::Record;
 
-/// The codecs, as a chunk's header numbers them. 0 stays free, so that a zeroed header is never valid.
+/// The codecs, as a chunk's header numbers them. 0 stays free, so that a zeroed header is never valid; 1 was of logs of version 1.
 #[repr(u16)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Codec {
-    /// The records' plain bytes in one zstd frame: what the first version wrote. Only read.
-    Plain = 1,
     /// The [`compact`] encoding, each of its parts in a zstd frame of its own.
     #[default]
     Compact = 2,
@@ -26,7 +24,6 @@ impl Codec {
     #[must_use]
     pub const fn from_u16(value: u16) -> Option<Self> {
         match value {
-            1 => Some(Self::Plain),
             2 => Some(Self::Compact),
             _ => None,
         }
@@ -36,36 +33,19 @@ impl Codec {
     /// `raw_bytes`.
     ///
     /// # Errors
-    /// [`LogError::Unpack`], [`LogError::Record`] or [`LogError::Compact`] unless `stored` is records of `raw_bytes` bytes.
+    /// [`LogError::Unpack`] or [`LogError::Compact`] unless `stored` is records of `raw_bytes` bytes.
     pub fn unpack(self, chunk: u64, stored: &[u8], raw_bytes: u32) -> Result<Vec<Record>, LogError> {
         let limit = raw_bytes as usize;
         let wrong = || LogError::Unpack { chunk, raw_bytes };
-        let records = match self {
-            Self::Plain => {
-                let raw = zstd::bulk::decompress(stored, limit).map_err(|_| wrong())?;
-                parse(&raw).map_err(|source| LogError::Record { chunk, source })?
-            }
-            Self::Compact => {
-                let bytes = encoded_bytes(stored).filter(|&bytes| bytes <= compact::max_bytes(limit)).ok_or_else(wrong)?;
-                let encoded = zstd::bulk::decompress(stored, bytes).map_err(|_| wrong())?;
-                compact::decode(&encoded, limit).map_err(|source| LogError::Compact { chunk, source })?
-            }
-        };
+        let Self::Compact = self;
+        let bytes = encoded_bytes(stored).filter(|&bytes| bytes <= compact::max_bytes(limit)).ok_or_else(wrong)?;
+        let encoded = zstd::bulk::decompress(stored, bytes).map_err(|_| wrong())?;
+        let records = compact::decode(&encoded, limit).map_err(|source| LogError::Compact { chunk, source })?;
         if records.iter().map(Record::len_bytes).sum::<usize>() != limit {
             return Err(wrong());
         }
         Ok(records)
     }
-}
-
-fn parse(mut raw: &[u8]) -> Result<Vec<Record>, crate::record::RecordError> {
-    let mut records = Vec::new();
-    while !raw.is_empty() {
-        let (record, used) = Record::parse(raw)?;
-        records.push(record);
-        raw = &raw[used..];
-    }
-    Ok(records)
 }
 
 /// How many bytes zstd was given, as its frames say; `None` if these bytes are no frames that say it.

@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 
 use super::compact::CompactError;
-use crate::record::RecordError;
 
 /// The part of a log that an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +60,6 @@ pub enum LogError {
     Contents { chunk: u64 },
     #[error("chunk {chunk} has no records")]
     Empty { chunk: u64 },
-    #[error("bad record in chunk {chunk}")]
-    Record { chunk: u64, source: RecordError },
     #[error("bad encoding in chunk {chunk}")]
     Compact { chunk: u64, source: CompactError },
     #[error("record {found} stands where record {expected} belongs")]
