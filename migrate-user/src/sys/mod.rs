@@ -6,7 +6,7 @@ pub mod bpf;
 pub mod bpf_ring;
 pub mod breakpoint;
 pub mod cgroup;
-pub mod cgroup_v1;
+pub mod cgroup_trees;
 pub mod enter_netns;
 pub mod inet_checksum;
 pub mod kcmp;

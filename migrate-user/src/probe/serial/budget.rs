@@ -7,7 +7,7 @@
 //!
 //! Source: Documentation/scheduler/sched-rt-group.rst.
 
-use crate::sys::cgroup_v1;
+use crate::sys::cgroup_trees::Trees;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -42,13 +42,14 @@ pub(super) struct Budget {
 impl Budget {
     /// `None`: this kernel wants none.
     pub(super) fn take(init: i32) -> Result<Option<Self>, BudgetError> {
-        let Some(root) = cgroup_v1::mount("cpu").filter(|root| root.join("cpu.rt_runtime_us").exists()) else {
+        let Ok(trees) = Trees::read() else { return Ok(None) };
+        let Some(root) = trees.mount("cpu").filter(|root| root.join("cpu.rt_runtime_us").exists()) else {
             return Ok(None);
         };
-        let Some(from) = cgroup_v1::of(init, "cpu") else { return Ok(None) };
+        let Some(from) = trees.folder(init, "cpu") else { return Ok(None) };
         let group = root.join(GROUP);
         // Another agent of the machine may just be taking it away.
-        prepare(&root, &group).or_else(|_| prepare(&root, &group))?;
+        prepare(root, &group).or_else(|_| prepare(root, &group))?;
         Ok(Some(Self { group, from }))
     }
 
@@ -79,7 +80,7 @@ impl Budget {
 
 /// Takes the group away if nobody is in it.
 pub(super) fn sweep() {
-    if let Some(root) = cgroup_v1::mount("cpu") {
+    if let Some(root) = Trees::read().ok().as_ref().and_then(|trees| trees.mount("cpu")) {
         drop(std::fs::remove_dir(root.join(GROUP)));
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::sys::affinity::{self, CpuSet};
 use crate::sys::cgroup::Cgroup;
-use crate::sys::cgroup_v1;
+use crate::sys::cgroup_trees::Trees;
 use std::io;
 use std::path::PathBuf;
 
@@ -68,6 +68,6 @@ fn file(init: i32, cgroup: &Cgroup) -> Option<PathBuf> {
     if own.exists() {
         return Some(own);
     }
-    let other = cgroup_v1::of(init, "cpuset")?;
+    let other = Trees::read().ok()?.folder(init, "cpuset")?;
     (other.file_name()? == cgroup.path().file_name()?).then(|| other.join("cpuset.cpus"))
 }
