@@ -50,7 +50,8 @@ pub struct Outcome {
     /// Of those, pages that a correct replay does not explain. They are mended all the same.
     pub pages_unexplained: u64,
     pub tasks_taken: u64,
-    pub verify_ms: f64,
+    /// The parts of the down time, in microseconds.
+    pub down_us: BTreeMap<String, u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub book: Option<Book>,
     /// What only this load's clients count, and what they found that must not be.
@@ -122,7 +123,8 @@ impl Outcome {
         self.differing_at = strings(&report["differing_at"]);
         self.pages_unexplained = self.unexplained();
         self.tasks_taken = number("/tasks_taken");
-        self.verify_ms = ms("/down/verify_us");
+        let down = report["down"].as_object().into_iter().flatten();
+        self.down_us = down.map(|(part, us)| (part.trim_end_matches("_us").to_owned(), us.as_u64().unwrap_or(0))).collect();
         self.warnings = strings(&report["warnings"]);
     }
 
