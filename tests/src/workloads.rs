@@ -79,6 +79,8 @@ pub const WORKLOADS: &[Workload] = &[
     with("apache-event", Image::Apache, &apache("EVENT"), APACHE_LOAD, Check::Clients),
     with("apache-prefork", Image::Apache, &apache("PREFORK"), APACHE_LOAD, Check::Clients),
     tested("python-threads", Image::Python, &["/usr/bin/python3", "/app/threads.py"], ledger(20, 50), Check::Clients),
+    with("nodejs", Image::Nodejs, &[], SERVER_LOAD, Check::Clients),
+    with("java", Image::Java, &[], SERVER_LOAD, Check::Clients),
     tested("sqlite", Image::Python, &["/usr/bin/python3", "/app/sqlite.py", "delete"], ledger(10, 50), Check::Clients),
     with("sqlite-wal", Image::Python, &["/usr/bin/python3", "/app/sqlite.py", "wal"], ledger(10, 50), Check::Clients),
 ];
@@ -88,6 +90,8 @@ const REDIS: &[&str] =
     &["/usr/bin/redis-server", "--save", "", "--appendonly", "no", "--protected-mode", "no", "--enable-debug-command", "yes"];
 /// One of ten requests runs the CGI program, the others get the file.
 const APACHE_LOAD: Load = Load::Ledger { port: 80, sessions: 100, requests_per_s: 150, path: "/cgi-bin/ledger", write_every: 10 };
+/// Half of the requests write, the others get the file.
+const SERVER_LOAD: Load = Load::Ledger { port: 8080, sessions: 20, requests_per_s: 50, path: "/entry", write_every: 2 };
 
 const fn with(name: &'static str, image: Image, command: &'static [&'static str], load: Load, check: Check) -> Workload {
     Workload { name, image, command, load, check, tested: false }

@@ -19,7 +19,7 @@ use crate::{build, lab as lab_command, paths, setup};
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// idle, web, static, dynamic, prefork, inputs, table, threads, shm, signals, redis, apache-event, apache-prefork, python-threads,
-    /// sqlite or sqlite-wal
+    /// nodejs, java, sqlite or sqlite-wal
     #[arg(long, short, default_value = "web")]
     workload: String,
     /// Move so many times, each from a fresh start; the last line is a summary

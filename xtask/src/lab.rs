@@ -44,7 +44,7 @@ enum Action {
     Load {
         /// h1 or h2
         host: String,
-        /// busybox, guests, nginx, python; none: all of them
+        /// busybox, guests, nginx, python, redis, apache, nodejs, java, build; none: the first four
         images: Vec<String>,
     },
     /// Starts, kills or restarts the agent of a host
@@ -132,11 +132,12 @@ pub fn run(root: &Path, args: LabArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The images of these names; all of them for none.
+/// The images of these names; those that tests need for none.
 fn chosen(names: &[String]) -> Result<Vec<Image>> {
     let named = |name: &String| {
-        let image = Image::ALL.into_iter().find(|image| image.tag() == format!("lab/{name}"));
-        image.with_context(|| format!("no image is called {name}; there are busybox, guests, nginx, python"))
+        let image = Image::every().find(|image| image.tag() == format!("lab/{name}"));
+        let names = || Image::every().map(|image| image.tag().trim_start_matches("lab/")).collect::<Vec<_>>().join(", ");
+        image.with_context(|| format!("no image is called {name}; there are {}", names()))
     };
     if names.is_empty() { Ok(Image::ALL.to_vec()) } else { names.iter().map(named).collect() }
 }

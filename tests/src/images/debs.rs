@@ -27,9 +27,12 @@ pub(super) fn unpack(cache: &Path, packages: &[&str], rootfs: &Path) -> Result<(
 
 fn download(folder: &Path, packages: &[&str]) -> Result<()> {
     let fetch = || {
-        // As root apt would switch to a user that may not write here.
+        // As root apt would switch to a user that may not write here; and what this machine has installed is no matter.
         lab::run_output(
-            Command::new("apt-get").current_dir(folder).args(["-o", "APT::Sandbox::User=root", "download"]).args(packages),
+            Command::new("apt-get")
+                .current_dir(folder)
+                .args(["-o", "APT::Sandbox::User=root", "-o", "Dir::State::status=/dev/null", "download"])
+                .args(packages),
         )
     };
     if fetch().is_err() {

@@ -35,6 +35,10 @@ pub enum Image {
     Redis,
     /// Debian's apache2 with two MPMs to choose from, a 64 KB file and a CGI program
     Apache,
+    /// Debian's nodejs with an HTTP server
+    Nodejs,
+    /// Debian's openjdk-17-jre-headless, which default-jre-headless stands for, with an HTTP server
+    Java,
     /// make, gcc and busybox with the sources of a kernel-like build
     Build,
 }
@@ -42,6 +46,12 @@ pub enum Image {
 impl Image {
     /// Those that tests need; the others are for single demos and benchmarks.
     pub const ALL: [Self; 4] = [Self::Busybox, Self::Guests, Self::Nginx, Self::Python];
+    const OTHERS: [Self; 5] = [Self::Redis, Self::Apache, Self::Nodejs, Self::Java, Self::Build];
+
+    /// Every image.
+    pub fn every() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().chain(Self::OTHERS)
+    }
 
     /// The name to give to `docker run`.
     pub fn tag(self) -> &'static str {
@@ -52,6 +62,8 @@ impl Image {
             Self::Python => "lab/python",
             Self::Redis => "lab/redis",
             Self::Apache => "lab/apache",
+            Self::Nodejs => "lab/nodejs",
+            Self::Java => "lab/java",
             Self::Build => "lab/build",
         }
     }

@@ -54,6 +54,24 @@ pub(super) const REDIS_PACKAGES: &[&str] = &[
     "redis-server",
     "redis-tools",
 ];
+pub(super) const NODEJS_PACKAGES: &[&str] = &[
+    "libc6",
+    "libbrotli1",
+    "libc-ares2",
+    "libgcc-s1",
+    "libicu72",
+    "libnghttp2-14",
+    "libnode108",
+    "libssl3",
+    "libstdc++6",
+    "libuv1",
+    "node-acorn",
+    "node-cjs-module-lexer",
+    "node-undici",
+    "nodejs",
+    "zlib1g",
+];
+pub(super) const JAVA_PACKAGES: &[&str] = &["libc6", "libgcc-s1", "libstdc++6", "openjdk-17-jre-headless", "zlib1g"];
 /// gcc's passes are in three packages; its libraries are not needed, for nothing is linked with them.
 pub(super) const BUILD_PACKAGES: &[&str] = &[
     "busybox-static",

@@ -15,7 +15,9 @@ use crate::{lab, workloads};
 use super::{
     Image, Store, debs,
     error::{Result, file},
-    packages::{APACHE_PACKAGES, BUILD_PACKAGES, NGINX_PACKAGES, PYTHON_PACKAGES, REDIS_PACKAGES},
+    packages::{
+        APACHE_PACKAGES, BUILD_PACKAGES, JAVA_PACKAGES, NGINX_PACKAGES, NODEJS_PACKAGES, PYTHON_PACKAGES, REDIS_PACKAGES,
+    },
 };
 
 /// Raised when the way of making images changes, so that cached ones are made again.
@@ -31,6 +33,8 @@ const LEDGERS: [(&str, &str); 3] = [
 ];
 const APACHE_CONF: &str = include_str!("../../workloads/apache.conf");
 const LEDGER_CGI: &str = include_str!("../../workloads/ledger.cgi");
+const LEDGER_JS: &str = include_str!("../../workloads/ledger.js");
+const LEDGER_JAVA: &str = include_str!("../../workloads/Ledger.java");
 const COUNT: &str = include_str!("../../workloads/count.sh");
 /// The build: where in the image, and what.
 const BUILD: [(&str, &str); 4] = [
@@ -48,6 +52,9 @@ const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files\n";
 const WWW_DATA: u32 = 33;
 const REDIS: &str = "/usr/bin/redis-server";
 const APACHE: &str = "/usr/sbin/apache2";
+const JAVA_HOME: &str = "/usr/lib/jvm/java-17-openjdk-amd64";
+const NODE: &str = "/usr/bin/node";
+const JAVA: &str = "/usr/bin/java";
 
 /// Parts of the packages that no program here reads.
 const UNNEEDED: &[&str] = &[
@@ -117,6 +124,18 @@ pub(super) fn recipe(store: &Store, image: Image) -> Result<Recipe> {
             ],
             finish: finish_apache,
             config: config(&[APACHE, "-f", "/etc/apache2/lab.conf", "-D", "FOREGROUND"]),
+        },
+        Image::Nodejs => Recipe {
+            packages: NODEJS_PACKAGES,
+            files: vec![text("app/ledger.js", LEDGER_JS), ("srv/www/file.bin", workloads::web_file(), 0o644)],
+            finish: |rootfs| inside(rootfs, NODE, &["--check", "/app/ledger.js"]),
+            config: config(&[NODE, "/app/ledger.js"]),
+        },
+        Image::Java => Recipe {
+            packages: JAVA_PACKAGES,
+            files: vec![text("app/Ledger.java", LEDGER_JAVA), ("srv/www/file.bin", workloads::web_file(), 0o644)],
+            finish: finish_java,
+            config: config(&[JAVA, "-cp", "/app", "Ledger"]),
         },
         Image::Build => Recipe {
             packages: BUILD_PACKAGES,
@@ -211,6 +230,18 @@ fn finish_apache(rootfs: &Path) -> Result<()> {
     if log.exists() {
         fs::remove_file(&log).map_err(file("cannot remove", log))?;
     }
+    Ok(())
+}
+
+/// The runtime has the compiler, too. As for root alone it takes no notice of other users' folders.
+fn finish_java(rootfs: &Path) -> Result<()> {
+    let link = rootfs.join(&JAVA[1..]);
+    symlink(format!("{JAVA_HOME}/bin/java"), &link).map_err(file("cannot link", link))?;
+    // Its launcher finds its libraries by /proc, which is not there.
+    let libraries = format!("LD_LIBRARY_PATH={JAVA_HOME}/lib");
+    let java = format!("{JAVA_HOME}/bin/java");
+    let compile = ["-m", "jdk.compiler/com.sun.tools.javac.Main", "-d", "/app", "/app/Ledger.java"];
+    lab::run_output(Command::new("/usr/bin/env").arg(libraries).arg("chroot").arg(rootfs).arg(java).args(compile))?;
     Ok(())
 }
 
