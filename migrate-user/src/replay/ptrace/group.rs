@@ -33,15 +33,46 @@ impl Ptrace {
     }
 
     /// Waits for the end of each task of a process that is ending, the leader last.
+    ///
+    /// Of the others in the order in which they end: the last task of a namespace's first process ends only when all others of the
+    /// namespace have been reaped, and which one is the last is the kernel's choice.
     pub(super) fn reap_process(&mut self, pid: Pid) -> Result<()> {
         let tgid = self.task(pid)?.tgid;
         let mut members = self.others(pid);
         members.push(pid);
-        members.sort_unstable_by_key(|member| *member == tgid);
-        for member in members {
-            self.reap(member)?;
+        members.retain(|member| *member != tgid);
+        while !members.is_empty() {
+            let before = members.len();
+            let mut ending = Vec::with_capacity(before);
+            for member in members {
+                if self.has_ended(member)? {
+                    self.died(member);
+                } else {
+                    ending.push(member);
+                }
+            }
+            members = ending;
+            if members.len() == before {
+                std::thread::sleep(TICK);
+            }
+        }
+        if self.ended_leaders.remove(&tgid) || self.task(tgid).is_ok_and(|leader| leader.at != At::Dead) {
+            self.wait_end(tgid)?;
         }
         Ok(())
+    }
+
+    /// Looks whether a task that is ending has ended, and is reaped by that.
+    fn has_ended(&self, pid: Pid) -> Result<bool> {
+        match ptrace::wait(Wait::For(pid), true) {
+            Ok(Waited::Stopped(_, Stop::Exited(_) | Stop::Killed(_)) | Waited::Nobody) => Ok(true),
+            Ok(Waited::Stopped(..)) => match ptrace::resume(pid, Resume::Cont, 0) {
+                Err(error) if !error.is_gone() => Err(error.into()),
+                _ => Ok(false),
+            },
+            Ok(Waited::NotYet | Waited::Interrupted) => Ok(false),
+            Err(source) => Err(BackendError::Io { what: "waiting", pid, source }),
+        }
     }
 
     /// Waits for a task's end, and for its leader's if that ended before.

@@ -85,6 +85,20 @@ pub fn reuse(chain: &mut Chain) -> Result {
     Ok(())
 }
 
+/// Forty threads are still there when the process ends: which of them goes last is the kernel's choice.
+pub fn left_behind(chain: &mut Chain) -> Result {
+    let ready: &AtomicU32 = Box::leak(Box::default());
+    for _ in 0..40 {
+        drop(thread::start(move || {
+            ready.fetch_add(1, Ordering::SeqCst);
+            clock::sleep_ms(100_000)
+        })?);
+    }
+    thread::until(|| ready.load(Ordering::SeqCst) == 40)?;
+    chain.bytes(&fd::random(8)?);
+    Ok(())
+}
+
 /// The first thread ends before the others: the process lives on, and its exit code is the first thread's or, of newer kernels, the
 /// last one's.
 pub fn main_ends_first(chain: &mut Chain) -> Result {

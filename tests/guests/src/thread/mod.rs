@@ -22,6 +22,7 @@ pub const GUESTS: &[Guest] = &[
     guest("thread_detached", lives::detached),
     guest("thread_many", lives::many),
     guest("thread_reuse", lives::reuse),
+    guest("thread_left_behind", lives::left_behind),
     guest("thread_main_ends_first", lives::main_ends_first),
     guest("thread_exit_group", lives::exit_group),
     guest("thread_fork", forks::fork),
