@@ -9,10 +9,11 @@ use migrate_common::maps::{Container, Turn};
 use migrate_common::record::{HEADER_BYTES, Header, Kind, PT_REGS_BYTES, SEGMENT_BYTES};
 use migrate_common::syscalls::Group;
 
-use crate::emit::{self, Event};
+use crate::emit::{self, Event, Numbered};
 use crate::kernel::{Kptr, load, offset};
 use crate::maps::{AWAY, LEFT, TURNS};
-use crate::turns::{Left, STACK_BYTES};
+use crate::place::PLACE_BYTES;
+use crate::turns::{Left, STACK_BYTES, memory};
 use crate::{clock, container, task};
 
 #[inline(always)]
@@ -77,36 +78,40 @@ fn tell_resumed(slot: u32, task: Kptr, host_tid: u32) {
 
 #[inline(always)]
 fn tell_left(slot: u32) {
-    const REGS_END: usize = HEADER_BYTES + SEGMENT_BYTES + PT_REGS_BYTES;
-    const STACK_END: usize = REGS_END + SEGMENT_BYTES + STACK_BYTES;
     let (Some(left), Some(numbered)) = (LEFT.get_ptr_mut(slot), emit::number(slot)) else { return };
     // SAFETY: as in `turn`.
     let left: &Left = unsafe { &*left };
-    let event = Event::new(Kind::Switch, [left.ip, left.sp, left.orig_ax, 0, 0, 0]);
     // The ring's entries have their final length from the start, which is a constant on each path.
-    if left.has_stack == 0 {
-        let entry = emit::reserve(REGS_END as u64);
-        if entry.is_null() {
-            return numbered.account(false, 0);
-        }
-        // SAFETY: the ring gave `REGS_END` bytes, 8-byte aligned.
-        unsafe {
-            entry.cast::<Header>().write(numbered.header_of(&event, REGS_END, left.tid, left.host_tid));
-            segment(entry.add(HEADER_BYTES), 0, left.regs.as_ptr(), PT_REGS_BYTES);
-        }
-        return numbered.submit(entry, REGS_END, REGS_END, 0);
+    match left.memory {
+        memory::PLACE => tell::<PLACE_BYTES>(numbered, left, |to| {
+            // SAFETY: there is room for as many bytes; they lie in a map, which the helper reads as it reads any of the kernel's memory.
+            unsafe { bpf_probe_read_kernel(to.cast(), PLACE_BYTES as u32, left.place.as_ptr().cast()) };
+        }),
+        memory::STACK => tell::<{ SEGMENT_BYTES + STACK_BYTES }>(numbered, left, |to| {
+            // SAFETY: there is room for the segment.
+            unsafe { segment(to, left.sp, left.stack.as_ptr(), STACK_BYTES) };
+        }),
+        _ => tell::<0>(numbered, left, |_| {}),
     }
-    let entry = emit::reserve(STACK_END as u64);
+}
+
+/// The record, with `MORE` bytes of segments behind the registers.
+#[inline(always)]
+fn tell<const MORE: usize>(numbered: Numbered, left: &Left, write: impl FnOnce(*mut u8)) {
+    const REGS_END: usize = HEADER_BYTES + SEGMENT_BYTES + PT_REGS_BYTES;
+    let len = REGS_END + MORE;
+    let entry = emit::reserve(len as u64);
     if entry.is_null() {
         return numbered.account(false, 0);
     }
-    // SAFETY: the ring gave `STACK_END` bytes, 8-byte aligned.
+    let event = Event::new(Kind::Switch, [left.ip, left.sp, left.orig_ax, 0, 0, 0]);
+    // SAFETY: the ring gave `len` bytes, 8-byte aligned.
     unsafe {
-        entry.cast::<Header>().write(numbered.header_of(&event, STACK_END, left.tid, left.host_tid));
-        segment(entry.add(HEADER_BYTES), 0, left.regs.as_ptr(), PT_REGS_BYTES);
-        segment(entry.add(REGS_END), left.sp, left.stack.as_ptr(), STACK_BYTES);
+        entry.cast::<Header>().write(numbered.header_of(&event, len, left.tid, left.host_tid));
+        segment(entry.add(HEADER_BYTES), 0, left.regs.as_ptr().cast(), PT_REGS_BYTES);
+        write(entry.add(REGS_END));
     }
-    numbered.submit(entry, STACK_END, STACK_END, 0);
+    numbered.submit(entry, len, len, 0);
 }
 
 /// Writes a segment of `len` bytes, a multiple of 8, at `to`.

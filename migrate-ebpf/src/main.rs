@@ -18,6 +18,7 @@ mod kernel;
 mod known;
 mod maps;
 mod payload;
+mod place;
 mod restart;
 mod sched_process_exec;
 mod sched_process_exit;

@@ -11,8 +11,8 @@ use migrate_common::record::PT_REGS_BYTES;
 
 use crate::kernel::{Kptr, load, offset};
 use crate::maps::LEFT;
-use crate::turns::{self, STACK_BYTES};
-use crate::{coming, container, task};
+use crate::turns::{self, STACK_BYTES, memory};
+use crate::{coming, container, place, task};
 
 #[btf_tracepoint(function = "sched_switch")]
 fn sched_switch(ctx: BtfTracePointContext) -> i32 {
@@ -49,8 +49,13 @@ fn leaves(container: &Container, task: Kptr, waits: bool) {
     // SAFETY: the helpers check the addresses, and write at most what the arrays hold.
     unsafe {
         bpf_probe_read_kernel(left.regs.as_mut_ptr().cast(), PT_REGS_BYTES as u32, regs.cast());
-        let read = bpf_probe_read_user(left.stack.as_mut_ptr().cast(), STACK_BYTES as u32, left.sp as *const _);
-        left.has_stack = u64::from(read == 0);
+        if left.orig_ax as i64 >= 0 {
+            let read = bpf_probe_read_user(left.stack.as_mut_ptr().cast(), STACK_BYTES as u32, left.sp as *const _);
+            left.memory = if read == 0 { memory::STACK } else { memory::NONE };
+        } else {
+            place::write(left.place.as_mut_ptr(), &left.regs);
+            left.memory = memory::PLACE;
+        }
     }
     turn.left = left.host_tid;
 }

@@ -1,11 +1,12 @@
 //! Tasks that take turns on one CPU: where a task that leaves the CPU stands, and what its calls have to do with it.
 
 use migrate_common::maps::{Container, hold as reason};
-use migrate_common::record::{PT_REGS_BYTES, flags};
+use migrate_common::record::flags;
 
 use crate::emit::Event;
 use crate::kernel::{Kptr, load, offset};
 use crate::maps::{self, EXECS, NOT_IMPLEMENTED, TURNS};
+use crate::place::{PLACE_BYTES, WORDS};
 use crate::{clock, container, file, hold, task};
 
 /// arch/x86/entry/syscalls/syscall_64.tbl
@@ -29,21 +30,31 @@ const PF_EXITING: u32 = 4;
 #[unsafe(no_mangle)]
 static TURN_NS: u64 = 500_000;
 
-/// Bytes of the stack that a [`Left`] has.
+/// Bytes of the stack that a [`Left`] has behind a call, where the record before it tells the place.
 pub const STACK_BYTES: usize = 64;
+
+/// Which memory a [`Left`] has.
+pub mod memory {
+    /// None: the stack could not be read.
+    pub const NONE: u64 = 0;
+    pub const STACK: u64 = 1;
+    pub const PLACE: u64 = 2;
+}
 
 /// How a task left the CPU outside of a call.
 #[repr(C)]
 pub struct Left {
     pub tid: u32,
     pub host_tid: u32,
-    /// 1 if `stack` could be read.
-    pub has_stack: u64,
+    /// [`memory`]
+    pub memory: u64,
     pub ip: u64,
     pub sp: u64,
     pub orig_ax: u64,
-    pub regs: [u8; PT_REGS_BYTES],
+    pub regs: [u64; WORDS],
     pub stack: [u8; STACK_BYTES],
+    /// In user code: the segments of [`place`](crate::place).
+    pub place: [u8; PLACE_BYTES],
 }
 
 /// A call that returned ENOSYS. By its registers alone a task behind it looks like one in it.

@@ -94,7 +94,7 @@ pub struct Engine<B> {
     pub(super) last_pid: LastPid,
     pub(super) turns: Turns,
     pub(super) seen: Seen,
-    recent: Recent,
+    pub(super) recent: Recent,
     replayed: u64,
     waiting: usize,
     /// The container's first task has ended, and all others with it: what they still did in the source before the kernel reached

@@ -15,13 +15,13 @@
 //! ```
 //! At the log's end a poised task stays where it is.
 
-use super::backend::{At, Backend, Expect, Point};
+use super::backend::{At, Backend, BackendError, Expect, Point};
 use super::calls::{EINTR, was_interrupted};
 use super::engine::{Engine, Step};
 use super::error::{ReplayError, Result};
 use super::ptrace::SYSCALL_BYTES;
 use crate::record::Record;
-use migrate_common::record::{Kind, flags};
+use migrate_common::record::{Header, Kind, flags};
 
 /// Whose turn it is. All of this is idle until the container's tasks share memory.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ pub(super) struct Turns {
     /// The task whose record was the last, and what will be done with its next call, if that is known.
     poised: Option<(u32, Option<Expect>)>,
     /// Tasks that were switched out, and where: they are taken there before anybody else moves.
-    leaving: Vec<(u32, Point)>,
+    leaving: Vec<(Header, Point)>,
 }
 
 impl<B: Backend> Engine<B> {
@@ -85,7 +85,7 @@ impl<B: Backend> Engine<B> {
             return Err(self.desync(record, "registers", "a record without them"));
         };
         self.task(record)?.away = true;
-        self.turns.leaving.push((record.head.tid, point));
+        self.turns.leaving.push((record.head, point));
         Ok(Step::Done)
     }
 
@@ -94,8 +94,8 @@ impl<B: Backend> Engine<B> {
     /// Not before somebody else moves: the last records of a log tell where a freeze caught the tasks, and to have them there is not
     /// worth a search.
     fn take_leave(&mut self) -> Result<()> {
-        for (tid, point) in std::mem::take(&mut self.turns.leaving) {
-            let Some(task) = self.tasks.get_mut(&tid) else { continue };
+        for (head, point) in std::mem::take(&mut self.turns.leaving) {
+            let Some(task) = self.tasks.get_mut(&head.tid) else { continue };
             let pid = task.pid;
             if let (At::Call(call), Some(pending)) = (self.backend.at(pid), task.pending) {
                 // Behind it, or before the instruction that makes it again.
@@ -107,7 +107,12 @@ impl<B: Backend> Engine<B> {
                 self.backend.finish(pid, pending.ret)?;
             }
             if self.backend.at(pid) == At::User {
-                self.backend.run_to(pid, &point)?;
+                match self.backend.run_to(pid, &point) {
+                    Err(error @ BackendError::NoSuchPoint { .. }) => {
+                        return Err(self.recent.desync(&head, "it is switched out there".to_owned(), error.to_string()));
+                    }
+                    other => other?,
+                }
             }
         }
         Ok(())

@@ -67,12 +67,33 @@ impl Ptrace {
         Ok(point.differing(&self.task(pid)?.regs).is_none() && memory_equals(pid, point))
     }
 
+    /// What tells a task at the place's instruction from one at the place.
+    fn differing(&self, pid: Pid, point: &Point) -> Option<String> {
+        let regs = self.task(pid).ok()?.regs;
+        if regs.rip != point.regs.rip {
+            return None;
+        }
+        if let Some((name, there, here)) = point.differing(&regs) {
+            return Some(format!("{name} was {here:#x} and not {there:#x}"));
+        }
+        point.memory.iter().find_map(|(addr, bytes)| {
+            let mut here = vec![0; bytes.len()];
+            if ptrace::read_memory(pid, *addr, &mut here).is_err() {
+                return Some(format!("there was no memory at {addr:#x}"));
+            }
+            let at = here.iter().zip(bytes).position(|(here, there)| here != there)? & !7;
+            let word = |bytes: &[u8]| bytes[at..bytes.len().min(at + 8)].to_vec();
+            Some(format!("memory at {:#x} was {:02x?} and not {:02x?}", addr + at as u64, word(&here), word(bytes)))
+        })
+    }
+
     fn search(&mut self, pid: Pid, point: &Point, budget: Budget) -> Result<()> {
         let begun = Instant::now();
         let alarm = Alarm::set(pid, budget.time);
         let rep = Rep::at(pid, point.regs.rip);
         ptrace::set_breakpoint(pid, point.regs.rip)?;
         let mut hits = 0;
+        let mut differs = self.differing(pid, point);
         loop {
             if self.task(pid)?.regs.rip == point.regs.rip {
                 let inside = match &rep {
@@ -95,10 +116,12 @@ impl Ptrace {
             let came = self.wait_breakpoint(pid, point.regs.rip, &alarm)?;
             if came {
                 hits += 1;
+                differs = self.differing(pid, point);
             }
             if !came || hits >= budget.hits || begun.elapsed() > budget.time {
                 let (ip, elapsed) = (point.regs.rip, begun.elapsed());
                 let instead = if came { "it still runs".to_owned() } else { self.where_it_is(pid) };
+                let instead = differs.map_or(instead.clone(), |differs| format!("{instead}; where it last was, {differs}"));
                 return Err(BackendError::NoSuchPoint { pid, ip, hits, elapsed, instead });
             }
         }
