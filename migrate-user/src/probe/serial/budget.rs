@@ -10,6 +10,7 @@
 use crate::sys::cgroup_trees::Trees;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// In the root of the controller's tree.
 const GROUP: &str = "migrate-turns";
@@ -17,6 +18,10 @@ const GROUP: &str = "migrate-turns";
 const PERIOD_US: u64 = 100_000;
 /// Less is no use: the container would stand still most of the time.
 const LEAST_US: u64 = 50_000;
+/// The last container to end takes the group away, and the kernel has its budget back some time later only; another agent of the
+/// machine may just be doing that, too.
+const GIVE_BACK_BOUND: Duration = Duration::from_millis(500);
+const GIVE_BACK_TICK: Duration = Duration::from_millis(5);
 
 /// Why there is no budget.
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +53,13 @@ impl Budget {
         };
         let Some(from) = trees.folder(init, "cpu") else { return Ok(None) };
         let group = root.join(GROUP);
-        // Another agent of the machine may just be taking it away.
-        prepare(root, &group).or_else(|_| prepare(root, &group))?;
+        let until = Instant::now() + GIVE_BACK_BOUND;
+        while let Err(error) = prepare(root, &group) {
+            if Instant::now() > until {
+                return Err(error);
+            }
+            std::thread::sleep(GIVE_BACK_TICK);
+        }
         Ok(Some(Self { group, from }))
     }
 
