@@ -135,7 +135,8 @@ pub(super) fn recipe(store: &Store, image: Image) -> Result<Recipe> {
             packages: JAVA_PACKAGES,
             files: vec![text("app/Ledger.java", LEDGER_JAVA), ("srv/www/file.bin", workloads::web_file(), 0o644)],
             finish: finish_java,
-            config: config(&[JAVA, "-cp", "/app", "Ledger"]),
+            // The head and the body of an answer are two writes, and the second would wait for the first one's acknowledgement.
+            config: config(&[JAVA, "-Dsun.net.httpserver.nodelay=true", "-cp", "/app", "Ledger"]),
         },
         Image::Build => Recipe {
             packages: BUILD_PACKAGES,
