@@ -93,9 +93,13 @@ fn check_switches(records: &[Record]) {
         assert_eq!((parts[0].0, parts[0].1.len()), (0, 168));
         // struct pt_regs: ip, sp, orig_ax.
         assert_eq!(head.args[..3], [register(128), register(152), register(120)]);
-        // A page of the stack that is not there at the moment cannot be read at a switch.
-        let stack: Vec<_> = parts[1..].iter().map(|(addr, bytes)| (*addr, bytes.len())).collect();
-        assert!(stack.is_empty() || stack == [(head.args[1], 64)], "{stack:?}");
+        // Where the registers point to follows. A page that is not there at the moment cannot be read at a switch: address 0.
+        let sp = head.args[1];
+        let stack = [(sp - 128, 128), (sp, 256), (sp + 256, 256), (sp + 512, 512), (sp + 1024, 1024)];
+        let found: Vec<_> = parts[1..].iter().map(|(addr, bytes)| (*addr, bytes.len())).collect();
+        assert!(found.len() == stack.len() + 15 || found.is_empty(), "{found:x?}");
+        assert!(found.iter().zip(stack).all(|(found, stack)| *found == stack || *found == (0, stack.1)), "{found:x?}");
+        assert!(found.iter().skip(stack.len()).all(|(_, bytes)| *bytes == 64), "{found:x?}");
         let next = records[at + 1..].iter().find(|record| record.head.tid == head.tid);
         if let Some(next) = next {
             assert_eq!(next.kind(), Some(Kind::Resume), "behind record {at}");

@@ -4,6 +4,7 @@ use std::ptr::null_mut;
 
 use crate::kit::process::{fork, join, pid};
 use crate::kit::{Chain, Result, fd, zero};
+use crate::shm::Shared;
 
 const NEW: i32 = libc::IPC_CREAT | libc::IPC_EXCL | 0o600;
 
@@ -76,6 +77,8 @@ pub fn kinds(chain: &mut Chain) -> Result {
 
 /// A server that waits for requests, and clients that wait for answers of their own type.
 pub fn waits(chain: &mut Chain) -> Result {
+    // Two that send at the same moment on two CPUs may return in another order: with memory shared they take turns.
+    let _turns = Shared::<u64>::new()?;
     let (requests, answers) = (Queue::new()?, Queue::new()?);
     let server = fork(|| {
         for _ in 0..60 {
