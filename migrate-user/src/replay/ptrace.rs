@@ -5,13 +5,18 @@
 //! skipped is made again from its instruction, which costs a stop for the exit of the skipped one. Afterwards the registers are
 //! set as if nothing had been. They are read once a stop and written once before the task moves.
 
+mod alarm;
+mod detour;
 mod enter;
 mod group;
 pub mod point;
 mod registers;
+mod rep;
 mod signal;
 mod start;
 mod tasks;
+#[cfg(test)]
+mod twins;
 
 use super::backend::{At, BackendError, Call, Result};
 use crate::sys::ptrace::{self, Pid, Regs, Resume, Stop, Wait, Waited};
@@ -75,6 +80,7 @@ pub struct Ptrace {
     tasks: HashMap<Pid, Task>,
     /// Leaders that ended before their processes: the kernel tells of their end with that of the last other task.
     ended_leaders: HashSet<Pid>,
+    alarm: alarm::Alarm,
 }
 
 impl Ptrace {

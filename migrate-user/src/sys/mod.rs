@@ -10,6 +10,7 @@ pub mod cgroup_trees;
 pub mod enter_netns;
 pub mod inet_checksum;
 pub mod kcmp;
+pub mod mappings;
 pub mod membarrier;
 pub mod neighbours;
 pub mod netlink;

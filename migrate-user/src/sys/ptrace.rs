@@ -300,6 +300,21 @@ pub fn clear_breakpoint(pid: Pid) -> Result<()> {
     set_debug_register(pid, CONTROL, 0)
 }
 
+/// Writes eight bytes of a stopped tracee's memory, whatever its protection is; a file's page becomes the process's own.
+pub fn poke(pid: Pid, addr: u64, bytes: [u8; 8]) -> Result<()> {
+    request("poketext", libc::PTRACE_POKETEXT, pid, addr as usize, usize::from_ne_bytes(bytes)).map(drop)
+}
+
+/// Where a stopped tracee has its `struct rseq`, linux/rseq.h; 0 if nowhere.
+pub fn rseq(pid: Pid) -> Result<u64> {
+    const GET_RSEQ_CONFIGURATION: u32 = 0x420f;
+    // Its address, then size, signature, flags and padding of four bytes each.
+    let mut configuration = [0_u64; 3];
+    let bytes = size_of_val(&configuration);
+    request("get_rseq_configuration", GET_RSEQ_CONFIGURATION, pid, bytes, configuration.as_mut_ptr() as usize)?;
+    Ok(configuration[0])
+}
+
 /// Sends a signal to one task, whatever its process is. The tracer corrects its siginfo when it is about to be delivered.
 pub fn tkill(tid: Pid, signal: i32) -> io::Result<()> {
     // SAFETY: numbers only.

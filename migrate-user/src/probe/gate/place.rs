@@ -2,9 +2,12 @@
 //!
 //! A replica finds such a place by a breakpoint on its instruction, and pays for every time that the task comes there in vain. So it
 //! should be an instruction that runs seldom. A function's return to its caller is one that the stack tells of, and the further out
-//! the caller is, the seldomer it comes: the task is let run on for a moment to the furthest of some returns.
+//! the caller is, the seldomer it comes: the task is let run on for a moment to the furthest of some returns. Where none comes, it
+//! loops, and goes on by a few instructions to one in whose place a jump can lie: a replica counts the turns by that.
 
+use crate::displace::Text;
 use crate::sys::breakpoint::Breakpoint;
+use crate::sys::mappings;
 use crate::sys::ptrace::{self, Pid};
 use std::ops::Range;
 use std::time::Duration;
@@ -22,7 +25,7 @@ const SIGTRAP_BIT: u64 = 1 << (libc::SIGTRAP - 1);
 /// A search for a place.
 #[derive(Debug)]
 pub(super) struct Placing {
-    /// On returns of the functions that the task was in, the innermost first.
+    /// On returns of the functions that the task was in, the innermost first, or on places that it comes to soon.
     breakpoints: Vec<Breakpoint>,
     /// The furthest return that it has come to.
     seldom: Option<u64>,
@@ -36,12 +39,22 @@ impl Placing {
     /// Begins a search. `None` if there is nothing to wait for: no return in sight, or no breakpoint to be had.
     pub(super) fn begin(pid: Pid, since: Duration) -> Option<Self> {
         let regs = ptrace::regs(pid).ok()?;
-        let mask = ptrace::sigmask(pid).ok()?;
-        if mask & SIGTRAP_BIT != 0 {
+        Self::at(pid, since, returns(pid, regs.rsp), false).or_else(|| Self::near(pid, since))
+    }
+
+    /// Begins the last step: to an instruction that a jump can replace. `None` if the task stands at one, or comes to none.
+    fn near(pid: Pid, since: Duration) -> Option<Self> {
+        let ip = ptrace::regs(pid).ok()?.rip;
+        let places = Text::around(pid, ip).ok()?.near(ip);
+        if places.contains(&ip) { None } else { Self::at(pid, since, places, true) }
+    }
+
+    fn at(pid: Pid, since: Duration, addresses: Vec<u64>, last: bool) -> Option<Self> {
+        if ptrace::sigmask(pid).ok()? & SIGTRAP_BIT != 0 {
             return None;
         }
-        let breakpoints: Vec<_> = returns(pid, regs.rsp).into_iter().map_while(|addr| Breakpoint::set(pid, addr).ok()).collect();
-        if breakpoints.is_empty() { None } else { Some(Self { breakpoints, seldom: None, last: false, since }) }
+        let breakpoints: Vec<_> = addresses.into_iter().map_while(|addr| Breakpoint::set(pid, addr).ok()).collect();
+        if breakpoints.is_empty() { None } else { Some(Self { breakpoints, seldom: None, last, since }) }
     }
 
     /// The task stands at a breakpoint. True: that is the place.
@@ -52,14 +65,16 @@ impl Placing {
         self.last || self.breakpoints.is_empty() || now.saturating_sub(self.since) > PLACE_BOUND
     }
 
-    /// The time is over: true if the task may go on to the furthest return that it has come to, false if it has come to none.
-    pub(super) fn settle(&mut self, pid: Pid, now: Duration) -> bool {
-        let Some(addr) = self.seldom.filter(|_| !self.last) else { return false };
-        self.breakpoints.clear();
-        let Ok(breakpoint) = Breakpoint::set(pid, addr) else { return false };
-        self.breakpoints.push(breakpoint);
-        (self.last, self.since) = (true, now);
-        true
+    /// The time is over: what comes next, to the furthest return that the task has come to, or to a place near. `None` if there is
+    /// nothing more to wait for.
+    pub(super) fn settle(self, pid: Pid, now: Duration) -> Option<Self> {
+        let Self { breakpoints, seldom, last, .. } = self;
+        drop(breakpoints);
+        match seldom {
+            _ if last => None,
+            Some(addr) => Self::at(pid, now, vec![addr], true),
+            None => Self::near(pid, now),
+        }
     }
 }
 
@@ -102,15 +117,8 @@ fn ends_with_call(code: &[u8; CALL_BYTES]) -> bool {
 }
 
 fn executable(pid: Pid) -> Vec<Range<u64>> {
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-    maps.lines()
-        .filter_map(|line| {
-            let (range, rest) = line.split_once(' ')?;
-            let (from, to) = range.split_once('-')?;
-            let executable = rest.as_bytes().get(2) == Some(&b'x');
-            executable.then_some(u64::from_str_radix(from, 16).ok()?..u64::from_str_radix(to, 16).ok()?)
-        })
-        .collect()
+    let mappings = mappings::of(pid).unwrap_or_default();
+    mappings.into_iter().filter(|mapping| mapping.executable).map(|mapping| mapping.range).collect()
 }
 
 #[cfg(test)]

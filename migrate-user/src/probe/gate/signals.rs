@@ -165,14 +165,11 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         }
         if !at_boundary(&ptrace::regs(pid)?) {
             let now = computed(pid);
-            let goes_on = match &mut task.placing {
+            task.placing = match task.placing.take() {
                 Some(placing) => placing.settle(pid, now),
-                None => {
-                    task.placing = Placing::begin(pid, now);
-                    task.placing.is_some()
-                }
+                None => Placing::begin(pid, now),
             };
-            if goes_on {
+            if task.placing.is_some() {
                 return self.go_on(pid, 0);
             }
         }

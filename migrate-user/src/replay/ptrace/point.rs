@@ -1,25 +1,26 @@
 //! To an exact place in user code.
 //!
 //! A breakpoint of the CPU on the place's instruction stops the task each time that it comes there, before the instruction, and
-//! registers and memory are compared. What that costs is a stop for each time that the instruction runs, so the search has a
-//! budget, and where it ends without a match there is an error and never a guess.
+//! registers and memory are compared. What that costs is a stop for each time that the instruction runs: where these are many, the
+//! task's own code is made to compare ([`super::detour`]). The search has a budget, and where it ends without a match there is an
+//! error and never a guess.
 //!
-//! No breakpoint stops a task inside an instruction with a `rep` prefix, where an interrupt can: there it is made to run the
-//! right number of turns.
+//! Nothing stops a task inside an instruction with a `rep` prefix, where an interrupt can: there it is made to run the right number
+//! of turns.
 
+use super::detour::{Detour, Order};
+use super::rep::Rep;
 use super::{Ptrace, Stopped, Task, call_of};
 use crate::replay::backend::{At, BackendError, Result};
 use crate::replay::point::Point;
-use crate::sys::ptrace::{self, Pid, RESUME_FLAG, Regs, Resume, Stop};
+use crate::sys::ptrace::{self, Pid, RESUME_FLAG, Resume, Stop};
 use crate::sys::signals::{is_synchronous, raised_by_itself, siginfo_code};
-use std::sync::mpsc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// What a search may cost before it is given up.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// How often the task may come to the place's instruction. A stop takes 10 to 40 µs.
+    /// How often the task may be stopped at the place's instruction. A stop takes 10 to 40 µs.
     pub hits: u64,
     pub time: Duration,
 }
@@ -30,12 +31,30 @@ impl Default for Budget {
     }
 }
 
-/// `si_code` of a SIGTRAP by a breakpoint of the CPU.
+/// After so many stops in vain the task compares by itself: what that takes is worth some dozens of stops.
+const DETOUR_AFTER: u64 = 64;
+/// `si_code` of a SIGTRAP by a breakpoint of the CPU, and by `int3`.
 const TRAP_HWBKPT: i32 = 4;
-/// The longest instruction.
-const INSTRUCTION_BYTES: usize = 15;
-const DIRECTION_FLAG: u64 = 0x400;
+const SI_KERNEL: i32 = 0x80;
 const SIGTRAP_BIT: u64 = 1 << (libc::SIGTRAP - 1);
+
+/// What stops the task where it may have arrived.
+#[derive(Debug)]
+enum Means {
+    /// A breakpoint of the CPU on the place, and why it is not a detour, once that was tried.
+    Breakpoint(Option<String>),
+    Detour(Box<Detour>),
+}
+
+impl Means {
+    /// Code of the trap, and where the task stands then.
+    fn trap(&self, ip: u64) -> (i32, u64) {
+        match self {
+            Self::Breakpoint(_) => (TRAP_HWBKPT, ip),
+            Self::Detour(detour) => (SI_KERNEL, detour.hit()),
+        }
+    }
+}
 
 impl Ptrace {
     pub(super) fn run_to_point(&mut self, pid: Pid, point: &Point) -> Result<()> {
@@ -53,11 +72,8 @@ impl Ptrace {
             ptrace::set_sigmask(pid, mask & !SIGTRAP_BIT)?;
         }
         let found = self.search(pid, point, Budget::default());
-        if self.task(pid)?.at != At::Dead {
-            ptrace::clear_breakpoint(pid)?;
-            if mask & SIGTRAP_BIT != 0 {
-                ptrace::set_sigmask(pid, mask)?;
-            }
+        if mask & SIGTRAP_BIT != 0 && self.task(pid)?.at != At::Dead {
+            ptrace::set_sigmask(pid, mask)?;
         }
         found
     }
@@ -87,15 +103,31 @@ impl Ptrace {
         })
     }
 
-    fn search(&mut self, pid: Pid, point: &Point, budget: Budget) -> Result<()> {
+    pub(super) fn search(&mut self, pid: Pid, point: &Point, budget: Budget) -> Result<()> {
+        let mut means = Means::Breakpoint(None);
+        self.alarm.set(pid, budget.time);
+        let found = self.search_by(pid, point, budget, &mut means);
+        self.alarm.clear();
+        if self.task(pid)?.at == At::Dead {
+            return found;
+        }
+        let removed = match &means {
+            Means::Breakpoint(_) => ptrace::clear_breakpoint(pid).map_err(BackendError::from),
+            Means::Detour(detour) => self.remove_detour(pid, detour),
+        };
+        found.and(removed)
+    }
+
+    fn search_by(&mut self, pid: Pid, point: &Point, budget: Budget, means: &mut Means) -> Result<()> {
         let begun = Instant::now();
-        let alarm = Alarm::set(pid, budget.time);
-        let rep = Rep::at(pid, point.regs.rip);
-        ptrace::set_breakpoint(pid, point.regs.rip)?;
+        let ip = point.regs.rip;
+        let rep = Rep::at(pid, ip);
+        let mut order = Order::default();
         let mut hits = 0;
-        let mut differs = self.differing(pid, point);
+        let mut differs = None;
+        ptrace::set_breakpoint(pid, ip)?;
         loop {
-            if self.task(pid)?.regs.rip == point.regs.rip {
+            if self.task(pid)?.regs.rip == ip {
                 let inside = match &rep {
                     Some(rep) => self.go_inside(pid, point, rep)?,
                     None => false,
@@ -106,29 +138,69 @@ impl Ptrace {
                     task.dirty = true;
                     return Ok(());
                 }
-                let task = self.task_mut(pid)?;
-                if task.regs.eflags & RESUME_FLAG == 0 {
-                    task.regs.eflags |= RESUME_FLAG;
-                    task.dirty = true;
+                differs = self.differing(pid, point);
+                self.leave_in_vain(pid, point, means, &mut order)?;
+                if hits >= DETOUR_AFTER && rep.is_none() && matches!(means, Means::Breakpoint(None)) {
+                    *means = self.take_detour(pid, point, &order)?;
                 }
             }
-            self.resume(pid, Resume::Sysemu, 0)?;
-            let came = self.wait_breakpoint(pid, point.regs.rip, &alarm)?;
+            let mut came = false;
+            if !self.alarm.is_over() {
+                self.resume(pid, Resume::Sysemu, 0)?;
+                came = self.wait_trap(pid, means.trap(ip))?;
+            }
             if came {
                 hits += 1;
-                differs = self.differing(pid, point);
+                // Of a detour's trap, too.
+                self.task_mut(pid)?.regs.rip = ip;
             }
             if !came || hits >= budget.hits || begun.elapsed() > budget.time {
-                let (ip, elapsed) = (point.regs.rip, begun.elapsed());
-                let instead = if came { "it still runs".to_owned() } else { self.where_it_is(pid) };
-                let instead = differs.map_or(instead.clone(), |differs| format!("{instead}; where it last was, {differs}"));
-                return Err(BackendError::NoSuchPoint { pid, ip, hits, elapsed, instead });
+                let mut instead = if came { "it still runs".to_owned() } else { self.where_it_is(pid, means) };
+                if let Means::Breakpoint(Some(why)) = means {
+                    instead += &format!(", stopped each time since {why}");
+                }
+                if let Some(differs) = differs {
+                    instead += &format!("; where it last was, {differs}");
+                }
+                return Err(BackendError::NoSuchPoint { pid, ip, hits, elapsed: begun.elapsed(), instead });
             }
         }
     }
 
-    /// Waits until the task stands at the breakpoint. False: it came to a call, a fault or its end before, or the time is over.
-    fn wait_breakpoint(&mut self, pid: Pid, ip: u64, alarm: &Alarm) -> Result<bool> {
+    /// The task is at the place's instruction, but not at the place: it is to go on, and something may be learnt from that.
+    fn leave_in_vain(&mut self, pid: Pid, point: &Point, means: &mut Means, order: &mut Order) -> Result<()> {
+        if let Means::Detour(detour) = means {
+            if point.differing(&self.task(pid)?.regs).is_none() {
+                self.teach_detour(pid, point, detour)?;
+            }
+            let task = self.task_mut(pid)?;
+            task.regs.rip = detour.onward();
+            task.dirty = true;
+            return Ok(());
+        }
+        let task = self.task_mut(pid)?;
+        order.note(&task.regs, &point.regs);
+        if task.regs.eflags & RESUME_FLAG == 0 {
+            task.regs.eflags |= RESUME_FLAG;
+            task.dirty = true;
+        }
+        Ok(())
+    }
+
+    /// Puts a detour in the breakpoint's place, if that can be.
+    fn take_detour(&mut self, pid: Pid, point: &Point, order: &Order) -> Result<Means> {
+        Ok(match self.lay_detour(pid, point, order)? {
+            Ok(detour) => {
+                ptrace::clear_breakpoint(pid)?;
+                Means::Detour(Box::new(detour))
+            }
+            Err(why) => Means::Breakpoint(Some(why)),
+        })
+    }
+
+    /// Waits until the task stands at a trap: its code and address. False: it came to a call, a fault or its end before, or the time
+    /// is over.
+    fn wait_trap(&mut self, pid: Pid, (code, ip): (i32, u64)) -> Result<bool> {
         loop {
             match self.wait(pid)? {
                 Stop::Signal(signal) if is_synchronous(signal) => {
@@ -138,13 +210,13 @@ impl Ptrace {
                         continue;
                     }
                     self.reload(pid, At::User)?;
-                    if signal == libc::SIGTRAP && siginfo_code(&info) == TRAP_HWBKPT && self.task(pid)?.regs.rip == ip {
+                    if signal == libc::SIGTRAP && siginfo_code(&info) == code && self.task(pid)?.regs.rip == ip {
                         return Ok(true);
                     }
                     self.set_at(pid, At::Fault(signal))?;
                     return Ok(false);
                 }
-                Stop::Signal(_) | Stop::Group(_) | Stop::Event if alarm.is_over() => {
+                Stop::Signal(_) | Stop::Group(_) | Stop::Event if self.alarm.is_over() => {
                     self.reload(pid, At::User)?;
                     return Ok(false);
                 }
@@ -165,11 +237,16 @@ impl Ptrace {
         }
     }
 
-    fn where_it_is(&self, pid: Pid) -> String {
-        match self.tasks.get(&pid) {
-            Some(task) if task.at == At::User => format!("it runs at {:#x}", task.regs.rip),
-            Some(task) => format!("it stands at {:x?}", task.at),
-            None => "it is gone".to_owned(),
+    fn where_it_is(&self, pid: Pid, means: &Means) -> String {
+        let Some(task) = self.tasks.get(&pid) else { return "it is gone".to_owned() };
+        let ip = match means {
+            Means::Breakpoint(_) => task.regs.rip,
+            Means::Detour(detour) => detour.original(task.regs.rip),
+        };
+        match task.at {
+            At::User => format!("it runs at {ip:#x}"),
+            At::Fault(signal) => format!("it stands at Fault({signal}) at {ip:#x}"),
+            at => format!("it stands at {at:x?}"),
         }
     }
 
@@ -183,10 +260,10 @@ impl Ptrace {
         // Behind the last turn it stops, as before the next instruction.
         ptrace::set_breakpoint(pid, point.regs.rip + rep.len)?;
         self.resume(pid, Resume::Sysemu, 0)?;
-        let came = self.wait_breakpoint(pid, point.regs.rip + rep.len, &Alarm::set(pid, Budget::default().time))?;
+        let came = self.wait_trap(pid, (TRAP_HWBKPT, point.regs.rip + rep.len))?;
         ptrace::set_breakpoint(pid, point.regs.rip)?;
         if !came {
-            let (ip, instead) = (point.regs.rip, self.where_it_is(pid));
+            let (ip, instead) = (point.regs.rip, self.where_it_is(pid, &Means::Breakpoint(None)));
             return Err(BackendError::NoSuchPoint { pid, ip, hits: 0, elapsed: Duration::ZERO, instead });
         }
         let task = self.task_mut(pid)?;
@@ -203,106 +280,6 @@ fn memory_equals(pid: Pid, point: &Point) -> bool {
         let mut here = vec![0; bytes.len()];
         ptrace::read_memory(pid, *addr, &mut here).is_ok() && here == *bytes
     })
-}
-
-/// An instruction that repeats rcx times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Rep {
-    /// Bytes of the instruction.
-    len: u64,
-    /// Bytes that rsi and rdi move by with each turn; 0 where the register is not used.
-    source: u64,
-    destination: u64,
-}
-
-impl Rep {
-    fn at(pid: Pid, ip: u64) -> Option<Self> {
-        let mut code = [0; INSTRUCTION_BYTES];
-        // A mapping may end behind it.
-        let len = (1..=INSTRUCTION_BYTES).rev().find(|len| ptrace::read_memory(pid, ip, &mut code[..*len]).is_ok())?;
-        Self::decode(&code[..len])
-    }
-
-    /// String instructions: see "Instruction Prefixes" and REP in the architecture's manual. One that counts in ecx (prefix 67)
-    /// is not recognised.
-    fn decode(code: &[u8]) -> Option<Self> {
-        let (mut repeats, mut narrow) = (false, false);
-        let mut rest = code.iter();
-        let mut next = rest.next()?;
-        loop {
-            match next {
-                0xf2 | 0xf3 => repeats = true,
-                0x66 => narrow = true,
-                0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 => {}
-                _ => break,
-            }
-            next = rest.next()?;
-        }
-        let wide = (0x40..=0x4f).contains(next) && next & 8 != 0;
-        if (0x40..=0x4f).contains(next) {
-            next = rest.next()?;
-        }
-        let size = match (next & 1, wide, narrow) {
-            (0, ..) => 1,
-            (_, true, _) => 8,
-            (_, _, true) => 2,
-            _ => 4,
-        };
-        let (source, destination) = match next & !1 {
-            0xa4 | 0xa6 => (size, size),
-            0xaa | 0xae => (0, size),
-            0xac => (size, 0),
-            _ => return None,
-        };
-        let len = (code.len() - rest.len()) as u64;
-        repeats.then_some(Self { len, source, destination })
-    }
-
-    /// How many turns take `from` to `to`. `None`: no number does.
-    fn turns(&self, from: &Regs, to: &Regs) -> Option<u64> {
-        let turns = from.rcx.checked_sub(to.rcx).filter(|turns| *turns > 0)?;
-        let moved = |register: u64, size: u64| {
-            let by = turns.wrapping_mul(size);
-            if from.eflags & DIRECTION_FLAG == 0 { register.wrapping_add(by) } else { register.wrapping_sub(by) }
-        };
-        let fits = moved(from.rsi, self.source) == to.rsi && moved(from.rdi, self.destination) == to.rdi && from.rsp == to.rsp;
-        fits.then_some(turns)
-    }
-}
-
-/// Stops a task that has not come anywhere when its time is over, for a wait has no timeout.
-#[derive(Debug)]
-struct Alarm {
-    until: Instant,
-    cancel: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Alarm {
-    fn set(pid: Pid, bound: Duration) -> Self {
-        let (cancel, cancelled) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            if cancelled.recv_timeout(bound) == Err(mpsc::RecvTimeoutError::Timeout) {
-                // The one signal that no task blocks; its tracer swallows it. If the task is gone there is nobody to stop.
-                drop(ptrace::tkill(pid, libc::SIGSTOP));
-            }
-        });
-        Self { until: Instant::now() + bound, cancel: Some(cancel), thread: Some(thread) }
-    }
-
-    fn is_over(&self) -> bool {
-        Instant::now() >= self.until
-    }
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        drop(self.cancel.take());
-        if let Some(thread) = self.thread.take() {
-            // It cannot panic.
-            drop(thread.join());
-        }
-    }
 }
 
 #[cfg(test)]
