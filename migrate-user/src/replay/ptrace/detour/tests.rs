@@ -45,6 +45,8 @@ std::arch::global_asm!(
     "mov [rdi+16], r8",
     "mov [rdi+24], r11",
     "ret",
+    // It changes, and must not look like a branch to the instructions above.
+    ".skip 256, 0x90",
     ".balign 8",
     "9: .quad 0x1234567",
     // One instruction and a branch back to it, with a register that is big and one that counts.
