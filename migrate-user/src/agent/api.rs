@@ -23,8 +23,8 @@ mod server;
 pub use client::{AsyncClient, BlockingClient, ClientError};
 pub use error::{ApiError, Code};
 pub use report::{
-    AgentStatus, Check, CheckState, ContainerInfo, ContainerState, DownTime, MoveReport, Owner, Progress, RecordReport,
-    ReplayReport, RoundReport,
+    AgentStatus, Check, CheckState, ContainerInfo, ContainerState, DownTime, MemoryReport, MoveReport, Owner, Progress,
+    RecordReport, ReplayReport, RoundReport, Unproven,
 };
 pub use server::{Handler, ServeError, bind, serve};
 
@@ -144,6 +144,9 @@ pub struct ReplayRequest {
     /// Kills the replica then, and fails.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
+    /// Compares the memory of each process at its end.
+    #[serde(default)]
+    pub verify: bool,
 }
 
 /// Which copy lives on after a move in doubt, seen from the agent that is asked.

@@ -6,7 +6,7 @@ use super::errors::failed;
 use super::host;
 use super::metrics::Moves;
 use super::probes::Probes;
-use super::recording::Recording;
+use super::recording::{How, Recording};
 use super::restart;
 use crate::container::docker::Docker;
 use crate::probe::mute::{Mute, MuteMode};
@@ -218,10 +218,14 @@ impl Daemon {
         self.keep_layer(id, pid)?;
         let path = folder.join(format!("{id}.log"));
         let (probes, id) = (Arc::clone(&self.probes), id.to_owned());
-        let (limit, keep) = (self.config.spool_limit_bytes, self.config.keep_recording);
-        let policy = lock(&self.policies).remove(&id).unwrap_or(self.config.serialise);
-        let recording =
-            tokio::task::spawn_blocking(move || Recording::start(&id, pid, &probes, &path, &meta, limit, keep, policy));
+        let how = How {
+            limit_bytes: self.config.spool_limit_bytes,
+            keep: self.config.keep_recording,
+            policy: lock(&self.policies).remove(&id).unwrap_or(self.config.serialise),
+            // A program that is run to its end; what is recorded to be moved must not pay for it.
+            prove: lock(&self.programs).contains(&id),
+        };
+        let recording = tokio::task::spawn_blocking(move || Recording::start(&id, pid, &probes, &path, &meta, how));
         let recording = recording.await.map_err(failed)?.map_err(failed)?;
         tracing::info!(id = recording.id, pid, "a container is recorded");
         self.set_entry(&recording.id.clone(), Entry::Recorded(Arc::new(recording)));

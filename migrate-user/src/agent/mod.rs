@@ -24,6 +24,7 @@ mod restart;
 mod rounds;
 mod source;
 mod target;
+mod witness;
 
 pub use config::AgentConfig;
 

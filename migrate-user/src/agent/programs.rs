@@ -4,10 +4,12 @@ use super::api::{ApiError, Code, RecordReport, RecordRequest, ReplayReport, Repl
 use super::daemon::{Daemon, Entry};
 use super::errors::{failed, micros};
 use super::host;
+use super::witness::{self, Comparer};
+use super::fault;
 use crate::container::docker::Program;
 use crate::replay::ReplayError;
 use crate::replay::replica::{Replica, ReplicaError};
-use crate::round::{End, Ending, LogError, LogMeta, LogReader, Output};
+use crate::round::{End, Ending, LogError, LogMeta, LogReader, Output, Proof};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::BufReader;
@@ -102,6 +104,7 @@ impl Daemon {
             exit_code: i32::try_from(exit_code).unwrap_or(i32::MAX),
             stdout: Output::of(&output.stdout),
             stderr: Output::of(&output.stderr),
+            ..End::default()
         };
         let out = request.out.clone();
         let state = tokio::task::spawn_blocking(move || {
@@ -134,12 +137,13 @@ impl Daemon {
             .map_err(|error| ApiError::new(Code::Usage, format!("cannot read {}: {error}", request.file.display())))?;
         let mut log = LogReader::new(BufReader::new(file)).map_err(|error| bad_log(&error))?;
         let recipe = check_meta(log.meta())?;
+        let proofs = if request.verify { Some(proofs(&request.file)?) } else { None };
         if !self.docker.image_present(&recipe.image_id).await.map_err(failed)? {
             let message = format!("image {} ({}) is not on this host", recipe.image, recipe.image_id);
             return Err(ApiError::new(Code::Refused, message).remedy("load the very image that was recorded"));
         }
         let id = self.docker.create_program(&self.program(&recipe)).await.map_err(failed)?;
-        let result = within(request.timeout_ms, self.replay_created(&id, &request, &mut log)).await;
+        let result = within(request.timeout_ms, self.replay_created(&id, &request, proofs, &mut log)).await;
         let result = match result {
             Some(Ok(mut report)) => self.compare(&id, &mut report, log).await.map(|()| report),
             Some(Err(error)) => Err(error),
@@ -154,6 +158,7 @@ impl Daemon {
         &self,
         id: &str,
         request: &ReplayRequest,
+        proofs: Option<Vec<Proof>>,
         log: &mut LogReader<BufReader<File>>,
     ) -> Result<ReplayReport, ApiError> {
         let expected = self.expect(id, Role::Replica { monotonic_offset_ns: 0, boottime_offset_ns: 0 });
@@ -161,12 +166,25 @@ impl Daemon {
         let replica = expected.await.map_err(failed)?.map_err(failed)?;
         let begun = Instant::now();
         let mut report = ReplayReport { file: request.file.clone(), ..ReplayReport::default() };
+        let mut found = None;
+        if proofs.is_some() || fault::changes_a_page() {
+            let (comparer, memory) = Comparer::new(proofs.unwrap_or_default(), request.verify);
+            found = Some(memory).filter(|_| request.verify);
+            let called = replica.with(|engine| {
+                engine.call_witness(Box::new(comparer));
+                Ok(())
+            });
+            called.await.map_err(|error| replica_error(&error))?;
+        }
         while let Some(records) = log.next_records().map_err(|error| bad_log(&error))? {
             report.records += records.len() as u64;
             feed(&replica, records).await?;
         }
         replica.with(|engine| engine.check_settled()).await.map_err(|error| replica_error(&error))?;
         report.elapsed_us = micros(begun.elapsed());
+        if let Some(found) = found {
+            report.memory = Some(witness::taken(&found));
+        }
         report.exit_code = self.docker.wait(id).await.map_err(failed)?;
         Ok(report)
     }
@@ -183,12 +201,28 @@ impl Daemon {
                 report.differences.push(format!("{name} of {} bytes differs from the {} recorded", own.bytes, recorded.bytes));
             }
         }
+        for difference in report.memory.iter().flat_map(|memory| &memory.differences) {
+            report.differences.push(format!("memory at its end: {difference}"));
+        }
         report.converged = report.differences.is_empty();
         if report.converged {
             return Ok(());
         }
         Err(ApiError::new(Code::Diverged, "the replica's outcome differs").details(report.differences.clone()))
     }
+}
+
+/// What a log has of the memory of the processes that ended: it stands behind all records.
+fn proofs(path: &Path) -> Result<Vec<Proof>, ApiError> {
+    let file = File::open(path).map_err(|error| ApiError::new(Code::Usage, format!("cannot read {}: {error}", path.display())))?;
+    let mut log = LogReader::new(BufReader::new(file)).map_err(|error| bad_log(&error))?;
+    while log.next_chunk().map_err(|error| bad_log(&error))?.is_some() {}
+    let proofs = log.into_end().map_err(|error| bad_log(&error))?.proofs;
+    if proofs.is_empty() {
+        let message = "the log has nothing of the memory of its processes";
+        return Err(ApiError::new(Code::Refused, message).remedy("record the program again with this version"));
+    }
+    Ok(proofs.processes)
 }
 
 /// Feeds records to a replica.

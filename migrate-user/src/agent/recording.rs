@@ -6,6 +6,7 @@
 //!   gate --Image--------/
 //! ```
 
+mod ends;
 mod groups;
 mod log_thread;
 mod tasks;
@@ -93,6 +94,19 @@ impl Shared {
     }
 }
 
+/// How a container is recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    /// How large the log may become.
+    pub limit_bytes: u64,
+    /// Go on when the container cannot be moved any more.
+    pub keep: bool,
+    /// When it is serialised.
+    pub policy: Policy,
+    /// Keep what the memory of its processes is at their end.
+    pub prove: bool,
+}
+
 /// A container that is recorded from its first instruction.
 #[derive(Debug)]
 pub struct Recording {
@@ -113,18 +127,16 @@ pub struct Recording {
 impl Recording {
     /// Begins to record the container whose runtime has just set up `init`. When this returns, the container may start.
     ///
-    /// `path`: the log; `limit_bytes`: how large it may become. `keep`: go on when the container cannot be moved any more.
-    /// `policy`: when it is serialised.
+    /// `path`: the log.
     pub fn start(
         id: &str,
         init: Pid,
         probes: &Arc<Probes>,
         path: &Path,
         meta: &LogMeta,
-        limit_bytes: u64,
-        keep: bool,
-        policy: Policy,
+        how: How,
     ) -> Result<Self, RecordingError> {
+        let How { limit_bytes, keep, policy, prove } = how;
         let cgroup = Cgroup::of(init)?;
         let spool = Spool::create(path, meta, limit_bytes)?;
         let (inputs, queue) = mpsc::channel();
@@ -154,7 +166,7 @@ impl Recording {
         let recorder = Arc::clone(&probes.recorder);
         std::thread::Builder::new()
             .name(name("gate"))
-            .spawn(move || match Gate::seize(init, move |event| drop(inputs.send(Input::Gate(event)))) {
+            .spawn(move || match Gate::seize(init, prove, move |event| drop(inputs.send(Input::Gate(event)))) {
                 Ok((gate, handle)) => {
                     if ready.send(Ok(handle)).is_ok()
                         && let Err(error) = gate.holding(recorder).taking_turns(serial).run()

@@ -2,7 +2,7 @@
 
 use super::text::{count, micros, print, print_json};
 use super::{CliError, Global, client};
-use crate::agent::api::{Code, ReplayReport, ReplayRequest, Request, Response};
+use crate::agent::api::{Code, MemoryReport, ReplayReport, ReplayRequest, Request, Response};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +10,7 @@ use std::process::ExitCode;
 const EXAMPLES: &str = "\
 Examples:
   migrate replay date.log
+  migrate replay --verify date.log
   migrate replay --json date.log";
 
 /// Replay a recorded log in a fresh container and compare every call, the output and the exit code.
@@ -23,6 +24,9 @@ pub(super) struct Replay {
     /// Seconds after which the replica is killed.
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
+    /// Compare the memory of each process at its end with the recorded one's, page by page.
+    #[arg(long)]
+    verify: bool,
 }
 
 impl Replay {
@@ -30,7 +34,7 @@ impl Replay {
         let file = std::fs::canonicalize(&self.file)
             .map_err(|error| CliError::caused(Code::BadLog, format!("cannot read {}", self.file.display()), error))?;
         let timeout_ms = self.timeout.map(|seconds| seconds.saturating_mul(1000));
-        let report = match client::ask(global, &Request::Replay(ReplayRequest { file, timeout_ms }))? {
+        let report = match client::ask(global, &Request::Replay(ReplayRequest { file, timeout_ms, verify: self.verify }))? {
             Response::Replay(report) => report,
             other => return Err(client::unexpected(&other)),
         };
@@ -51,8 +55,52 @@ fn text(report: &ReplayReport) -> String {
         micros(report.elapsed_us),
         report.exit_code
     );
+    if let Some(memory) = &report.memory {
+        out.push_str(&memory_text(memory));
+    }
     for difference in &report.differences {
         out.push_str(&format!("  - {difference}\n"));
     }
     out
+}
+
+/// `memory: 4,211 pages of 7 processes compared; 3 loader, 2 below_stack pages differ as they may`
+fn memory_text(memory: &MemoryReport) -> String {
+    let mut out = format!(
+        "memory: {} pages of {} processes compared",
+        count(memory.pages_compared),
+        count(memory.processes_compared)
+    );
+    if !memory.pages_differing.is_empty() {
+        let kinds: Vec<_> = memory.pages_differing.iter().map(|(kind, pages)| format!("{} {kind}", count(*pages))).collect();
+        out.push_str(&format!("; pages that differ: {}", kinds.join(", ")));
+    }
+    out.push('\n');
+    for unproven in &memory.not_compared {
+        out.push_str(&format!("  process {} was not compared: {}\n", unproven.process, unproven.why));
+    }
+    if memory.ended_with_first > 0 {
+        out.push_str(&format!("  {} processes ended with the first: not compared\n", count(memory.ended_with_first)));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::api::Unproven;
+
+    #[test]
+    fn what_was_compared_and_what_was_not_is_told_by_number_and_name() {
+        let memory = MemoryReport {
+            processes_compared: 2,
+            pages_compared: 1500,
+            pages_differing: [("loader".to_owned(), 3), ("rseq".to_owned(), 1)].into(),
+            not_compared: vec![Unproven { process: 7, why: "it shares its memory with another process".to_owned() }],
+            ..MemoryReport::default()
+        };
+        let expected = "memory: 1,500 pages of 2 processes compared; pages that differ: 3 loader, 1 rseq\n  \
+                        process 7 was not compared: it shares its memory with another process\n";
+        assert_eq!(memory_text(&memory), expected);
+    }
 }

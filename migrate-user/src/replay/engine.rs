@@ -13,6 +13,7 @@
 use super::backend::{At, Backend, Call, Expect};
 use super::calls;
 use super::calls::timer::Timers;
+use super::ends::Witness;
 use super::error::{Recent, ReplayError, Result, Short};
 use super::last_pid::LastPid;
 use super::turns::Turns;
@@ -52,6 +53,8 @@ pub(super) struct Task {
     pub(super) away: bool,
     /// Another task of its process ends it, by an exec or an exit whose record comes later.
     pub(super) doomed: bool,
+    /// A signal has ended it, whose effect waits for the record of its end.
+    pub(super) dying: Option<i32>,
     /// A signal has stopped it in the source. In the replica nothing has: it just has no records meanwhile.
     pub(super) stopped: bool,
 }
@@ -69,8 +72,14 @@ impl Task {
             ahead: false,
             away: false,
             doomed: false,
+            dying: None,
             stopped: false,
         }
+    }
+
+    /// What ends it found it where it stands: it does not run on.
+    pub(super) fn makes_no_more_calls(&self) -> bool {
+        self.doomed || self.dying.is_some()
     }
 }
 
@@ -100,6 +109,7 @@ pub struct Engine<B> {
     /// The container's first task has ended, and all others with it: what they still did in the source before the kernel reached
     /// them has no witness.
     pub(super) ended: bool,
+    pub(super) witness: Option<Box<dyn Witness>>,
 }
 
 impl<B: Backend> Engine<B> {
@@ -119,6 +129,7 @@ impl<B: Backend> Engine<B> {
             replayed: 0,
             waiting: 0,
             ended: false,
+            witness: None,
         }
     }
 
@@ -254,6 +265,9 @@ impl<B: Backend> Engine<B> {
     fn go_on(&mut self, record: &Record, run_on: Option<Expect>) -> Result<()> {
         let Some(expect) = run_on.filter(|_| !self.ended) else { return Ok(()) };
         let pid = self.pid(record)?;
+        if self.task(record)?.makes_no_more_calls() {
+            return Ok(());
+        }
         if self.backend.at(pid) == At::User {
             self.backend.run(pid, expect)?;
         }

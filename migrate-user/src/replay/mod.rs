@@ -7,6 +7,7 @@
 
 pub mod backend;
 mod calls;
+pub mod ends;
 mod engine;
 mod error;
 pub mod last_pid;

@@ -120,7 +120,7 @@ impl<B: Backend> Engine<B> {
 
     /// A task runs on to its next call.
     fn run_on(&mut self, tid: u32, expect: Option<Expect>) -> Result<()> {
-        let Some(task) = self.tasks.get_mut(&tid) else { return Ok(()) };
+        let Some(task) = self.tasks.get_mut(&tid).filter(|task| !task.makes_no_more_calls()) else { return Ok(()) };
         let pid = task.pid;
         if let Some(pending) = task.pending
             && pending.ret == EINTR

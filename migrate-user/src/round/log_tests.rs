@@ -18,7 +18,7 @@ fn meta() -> LogMeta {
 }
 
 fn ended() -> Ending {
-    Ending::End(End { exit_code: 3, stdout: Output::of(b"out"), stderr: Output::of(b"") })
+    Ending::End(End { exit_code: 3, stdout: Output::of(b"out"), stderr: Output::of(b""), ..End::default() })
 }
 
 fn records() -> Vec<Record> {

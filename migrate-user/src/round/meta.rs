@@ -55,6 +55,81 @@ pub struct End {
     pub exit_code: i32,
     pub stdout: Output,
     pub stderr: Output,
+    /// What proves a replay: nothing in a log of a program that did not know of it.
+    #[serde(default, skip_serializing_if = "Proofs::is_empty")]
+    pub proofs: Proofs,
+}
+
+/// The memory of the processes that ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proofs {
+    /// In the order of their ends.
+    pub processes: Vec<Proof>,
+}
+
+impl Proofs {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.processes.is_empty()
+    }
+}
+
+/// Of one process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// The record of the first of its tasks whose end ended it: until there its memory was whole.
+    pub seq: u64,
+    /// Its number in the container.
+    pub process: u32,
+    pub memory: Memory,
+}
+
+/// What is known of a process's memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Memory {
+    /// [`EndPrint`](crate::verify::EndPrint), packed, in hex.
+    Print(String),
+    /// Nothing, and why.
+    Unknown(String),
+}
+
+impl Memory {
+    /// Of packed bytes.
+    #[must_use]
+    pub fn of(packed: &[u8]) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digits = packed.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        Self::Print(digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect())
+    }
+
+    /// The packed bytes again.
+    ///
+    /// # Errors
+    /// Why there are none, or none that can be read.
+    pub fn packed(&self) -> Result<Vec<u8>, String> {
+        let text = match self {
+            Self::Print(text) => text.as_bytes(),
+            Self::Unknown(why) => return Err(why.clone()),
+        };
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let (pairs, rest) = text.as_chunks::<2>();
+        let bytes: Option<Vec<u8>> = pairs.iter().map(|[a, b]| Some(digit(a)? << 4 | digit(b)?)).collect();
+        bytes.filter(|_| rest.is_empty()).ok_or_else(|| "what the log has of it is no print".to_owned())
+    }
+
+    /// Bytes of its text.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let (Self::Print(text) | Self::Unknown(text)) = self;
+        text.len()
+    }
+
+    /// Of a text without bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// The footer's contents.

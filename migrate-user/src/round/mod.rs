@@ -31,7 +31,7 @@ pub use chunk::{Chunk, ChunkBuilder, ChunkHeader};
 pub use codec::{Codec, Packer};
 pub use compact::Encoder;
 pub use error::{LogError, Part};
-pub use meta::{Cpu, End, Ending, LogMeta, Output};
+pub use meta::{Cpu, End, Ending, LogMeta, Memory, Output, Proof, Proofs};
 pub use order::Order;
 pub use reader::{LogReader, Sizes};
 pub use spool::{Spool, SpoolReader};

@@ -50,6 +50,8 @@ pub enum Stop {
     Execed,
     /// A new task's first stop, PTRACE_INTERRUPT, or the end of a group stop.
     Event,
+    /// On its way to its end, with its memory still whole: with [`Fate::Witnessed`] alone.
+    Exiting,
     /// Stopped by a stop signal with its whole process.
     Group(i32),
     /// It exited with this code.
@@ -84,6 +86,8 @@ const OPTIONS: i32 = libc::PTRACE_O_TRACESYSGOOD
 pub enum Fate {
     /// They run on untraced: the source.
     RunOn,
+    /// They run on untraced; each stops before its end.
+    Witnessed,
     /// They are killed, and until then their seccomp filters are not applied, since the tracer makes calls in their place: a replica.
     Die,
 }
@@ -97,6 +101,7 @@ fn request(what: &'static str, number: u32, pid: Pid, addr: usize, data: usize) 
 fn options(fate: Fate) -> usize {
     let options = match fate {
         Fate::RunOn => OPTIONS,
+        Fate::Witnessed => OPTIONS | libc::PTRACE_O_TRACEEXIT,
         Fate::Die => OPTIONS | libc::PTRACE_O_EXITKILL | libc::PTRACE_O_SUSPEND_SECCOMP,
     };
     options as usize
@@ -266,6 +271,7 @@ fn decode(pid: Pid, status: i32) -> io::Result<Stop> {
             Stop::Forked { child: Pid::try_from(child).unwrap_or(0), vfork: status >> 16 == libc::PTRACE_EVENT_VFORK }
         }
         (libc::PTRACE_EVENT_EXEC, _) => Stop::Execed,
+        (libc::PTRACE_EVENT_EXIT, _) => Stop::Exiting,
         (libc::PTRACE_EVENT_STOP, libc::SIGTRAP) => Stop::Event,
         (libc::PTRACE_EVENT_STOP, signal) => Stop::Group(signal),
         (_, signal) if signal == libc::SIGTRAP | 0x80 => Stop::Syscall,

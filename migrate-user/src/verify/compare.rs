@@ -91,29 +91,10 @@ impl Comparison {
     }
 
     fn count(&mut self, page: Page, theirs: &[u8], ours: &[u8]) {
-        let bytes = extent(theirs, ours);
-        let kind = Kind::of(page, theirs, ours, &self.layout, &self.tasks);
+        let kind = Kind::of(page, Some((theirs, ours)), &self.layout, &self.tasks);
         *self.found.differing.entry(kind).or_default() += 1;
         if self.found.places.len() < NAMED_PAGES {
-            let start = page.number * PAGE_BYTES;
-            let place = match page.space {
-                Space::Process(tid) => {
-                    let of = self
-                        .layout
-                        .mapping(tid, start)
-                        .map_or("below the stack".to_owned(), |mapping| format!("{:?}", mapping.of));
-                    format!("process {tid}, {:#x} to {:#x}, {of}", start + bytes.start, start + bytes.end)
-                }
-                Space::Object(object) => {
-                    format!("shared object {object}, offset {:#x} to {:#x}", start + bytes.start, start + bytes.end)
-                }
-            };
-            let differing = theirs.iter().zip(ours).filter(|(a, b)| a != b).count();
-            // Of a few bytes the values say most.
-            #[expect(clippy::cast_possible_truncation, reason = "within a page")]
-            let within = bytes.start as usize..bytes.end.min(bytes.start + SHOWN_BYTES) as usize;
-            let values = format!("source {:02x?}, replica {:02x?}", &theirs[within.clone()], &ours[within]);
-            self.found.places.push(format!("{}: {place}, {differing} bytes, {values}", kind.name()));
+            self.found.places.push(format!("{}: {}", kind.name(), place(page, Some((theirs, ours)), &self.layout)));
         }
     }
 
@@ -124,8 +105,31 @@ impl Comparison {
     }
 }
 
+/// Where a page is that differs, and how. `sides`: both sides' bytes, if they are known.
+pub(super) fn place(page: Page, sides: Option<(&[u8], &[u8])>, layout: &Layout) -> String {
+    let bytes = sides.map_or(0..PAGE_BYTES, |(theirs, ours)| extent(theirs, ours));
+    let start = page.number * PAGE_BYTES;
+    let place = match page.space {
+        Space::Process(tid) => {
+            let of =
+                layout.mapping(tid, start).map_or("below the stack".to_owned(), |mapping| format!("{:?}", mapping.of));
+            format!("process {tid}, {:#x} to {:#x}, {of}", start + bytes.start, start + bytes.end)
+        }
+        Space::Object(object) => {
+            format!("shared object {object}, offset {:#x} to {:#x}", start + bytes.start, start + bytes.end)
+        }
+    };
+    let Some((theirs, ours)) = sides else { return place };
+    let differing = theirs.iter().zip(ours).filter(|(a, b)| a != b).count();
+    // Of a few bytes the values say most.
+    #[expect(clippy::cast_possible_truncation, reason = "within a page")]
+    let within = bytes.start as usize..bytes.end.min(bytes.start + SHOWN_BYTES) as usize;
+    let values = format!("source {:02x?}, replica {:02x?}", &theirs[within.clone()], &ours[within]);
+    format!("{place}, {differing} bytes, {values}")
+}
+
 /// Whether a page reads as zeros of which a process has no copy.
-fn is_zero_when_absent(page: Page, layout: &Layout) -> bool {
+pub(super) fn is_zero_when_absent(page: Page, layout: &Layout) -> bool {
     match page.space {
         Space::Process(tid) => match layout.mapping(tid, page.number * PAGE_BYTES) {
             Some(mapping) => matches!(mapping.of, Of::Anonymous | Of::Heap | Of::Stack),

@@ -23,6 +23,8 @@ pub enum VerifyError {
     Register { tid: u32, register: &'static str, theirs: u64, ours: u64 },
     #[error(transparent)]
     Backend(#[from] crate::replay::backend::BackendError),
+    #[error("what the log keeps of a process's memory cannot be read: {0}")]
+    Packed(io::Error),
     #[error("what the other side says of its memory cannot be read: {0}")]
     Decode(#[from] postcard::Error),
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// Bytes below the stack pointer that a program may still use: the ABI's red zone.
-const RED_ZONE_BYTES: u64 = 128;
+pub(super) const RED_ZONE_BYTES: u64 = 128;
 /// How far below the stack pointer of a thread, whose stack may lie beside other memory, bytes are taken for its stack's.
 const THREAD_STACK_BYTES: u64 = 64 << 10;
 
@@ -55,9 +55,9 @@ impl Kind {
         !matches!(self, Self::Heap | Self::Other)
     }
 
-    /// Of a page that differs. `theirs`, `ours`: its bytes.
-    pub(super) fn of(page: Page, theirs: &[u8], ours: &[u8], layout: &Layout, tasks: &Tasks) -> Self {
-        let bytes = extent(theirs, ours);
+    /// Of a page that differs. `sides`: its bytes in source and replica; without them its place alone must tell.
+    pub(super) fn of(page: Page, sides: Option<(&[u8], &[u8])>, layout: &Layout, tasks: &Tasks) -> Self {
+        let bytes = sides.map_or(0..PAGE_BYTES, |(theirs, ours)| extent(theirs, ours));
         let Space::Process(tid) = page.space else {
             return if tasks.computing.is_empty() { Self::Other } else { Self::Computing };
         };
@@ -77,10 +77,10 @@ impl Kind {
         if tasks.rseq.get(&tid).into_iter().flatten().any(within) {
             return Self::Rseq;
         }
-        if is_cpu_number(theirs, ours) {
+        if sides.is_some_and(|(theirs, ours)| is_cpu_number(theirs, ours)) {
             return Self::CpuNumber;
         }
-        if is_resume_flag(theirs, ours) {
+        if sides.is_some_and(|(theirs, ours)| is_resume_flag(theirs, ours)) {
             return Self::ResumeFlag;
         }
         if is_loader(tid, start, layout) {
@@ -101,10 +101,38 @@ pub(super) fn extent(theirs: &[u8], ours: &[u8]) -> Range<u64> {
     first..differ.last().unwrap_or(first) + 1
 }
 
+/// The initial APIC id in EBX of `cpuid`'s leaf 1.
+const APIC_ID: u32 = 0xff00_0000;
+
+/// EBX of `cpuid`'s leaf 1, without it.
+fn cpuid_word() -> u32 {
+    std::arch::x86_64::__cpuid(1).ebx & !APIC_ID
+}
+
+/// Whether a page has a word in which [`Kind::CpuNumber`] may show.
+pub(super) fn holds_cpu_number(page: &[u8]) -> bool {
+    let here = cpuid_word();
+    page.as_chunks::<4>().0.iter().any(|word| u32::from_le_bytes(*word) & !APIC_ID == here)
+}
+
+/// Whether a page has a signal's frame in which [`Kind::ResumeFlag`] may show: behind the flags there are the selectors, cs and ss
+/// of every 64-bit program. The flags may be the page's last word.
+pub(super) fn holds_frame(page: &[u8]) -> bool {
+    const SELECTORS: u64 = 0x002b_0000_0000_0033;
+    let (words, _) = page.as_chunks::<8>();
+    words.iter().any(|word| u64::from_le_bytes(*word) == SELECTORS) || words.last().is_some_and(|word| is_flags(u64::from_le_bytes(*word)))
+}
+
+/// What every program's flags have (bit 1, and IF), and nothing that none has: see EFLAGS in the architecture's manual.
+const fn is_flags(word: u64) -> bool {
+    const SET: u64 = 1 << 9 | 1 << 1;
+    const CLEAR: u64 = !0 << 22 | 1 << 15 | 1 << 5 | 1 << 3;
+    word & SET == SET && word & CLEAR == 0
+}
+
 /// Only words differ that are what `cpuid` says in EBX of its leaf 1, and of these only the highest byte: the initial APIC id.
 fn is_cpu_number(theirs: &[u8], ours: &[u8]) -> bool {
-    const APIC_ID: u32 = 0xff00_0000;
-    let here = std::arch::x86_64::__cpuid(1).ebx & !APIC_ID;
+    let here = cpuid_word();
     let (theirs, _) = theirs.as_chunks::<4>();
     let (ours, _) = ours.as_chunks::<4>();
     let mut words = theirs.iter().zip(ours).filter(|(a, b)| a != b);
@@ -115,14 +143,11 @@ fn is_cpu_number(theirs: &[u8], ours: &[u8]) -> bool {
 /// replica takes its signals at other instructions of the kernel. rt_sigreturn does not restore it.
 fn is_resume_flag(theirs: &[u8], ours: &[u8]) -> bool {
     const RF: u64 = 1 << 16;
-    // What every program's flags have (bit 1, and IF), and what none has: see EFLAGS in the architecture's manual.
-    const SET: u64 = 1 << 9 | 1 << 1;
-    const CLEAR: u64 = !0 << 22 | 1 << 15 | 1 << 5 | 1 << 3;
     let (theirs, _) = theirs.as_chunks::<8>();
     let (ours, _) = ours.as_chunks::<8>();
     let mut words =
         theirs.iter().zip(ours).map(|(a, b)| (u64::from_le_bytes(*a), u64::from_le_bytes(*b))).filter(|(a, b)| a != b);
-    words.all(|(a, b)| a ^ b == RF && a & SET == SET && a & CLEAR == 0)
+    words.all(|(a, b)| a ^ b == RF && is_flags(a))
 }
 
 /// In the dynamic loader's data, or in what follows it without a file: its uninitialised data.

@@ -7,7 +7,7 @@ use super::error::VerifyError;
 use super::hashing::hash_all;
 use super::mapping::{self, Mapping, Objects, Of};
 use super::memory::Memory;
-use super::pages::{Piece, join, own_pages, shared_pages};
+use super::pages::{Piece, file_page, join, own_pages, shared_pages};
 use super::print::{Hashed, Mappings, Page, Print, Space};
 use crate::golive::{Bytes, Task};
 use crate::sys::pagemap::{PAGE_BYTES, Pagemap};
@@ -50,6 +50,11 @@ impl Layout {
 
     /// Finds and hashes the pages.
     pub fn print(&self) -> Result<Print, VerifyError> {
+        self.print_of(true)
+    }
+
+    /// The same, with or without those of objects that can be shared.
+    pub(super) fn print_of(&self, with_objects: bool) -> Result<Print, VerifyError> {
         let mut spaces: Vec<(Space, Vec<(u64, u64)>, Vec<Piece>)> = Vec::new();
         let mut objects: BTreeMap<u32, BTreeMap<u64, (i32, u64)>> = BTreeMap::new();
         for process in &self.processes {
@@ -58,6 +63,7 @@ impl Layout {
             let mut own = Vec::new();
             for mapping in &process.mappings {
                 match mapping.of {
+                    Of::Shared(_) if !with_objects => {}
                     Of::Shared(object) => {
                         let pages = objects.entry(object).or_default();
                         for piece in shared_pages(process.pid, &pagemap, mapping).map_err(fail)? {
@@ -97,6 +103,26 @@ impl Layout {
             }
         }
         Ok(bytes)
+    }
+
+    /// Whether a process maps anything that can be shared.
+    pub(super) fn shares(&self) -> bool {
+        self.processes.iter().flat_map(|process| &process.mappings).any(|mapping| matches!(mapping.of, Of::Shared(_)))
+    }
+
+    /// The bytes of a private page of a file as the file has them. `None` for another page.
+    pub(super) fn of_file(&self, page: Page) -> Result<Option<Vec<u8>>, VerifyError> {
+        let Space::Process(tid) = page.space else { return Ok(None) };
+        let address = page.number.wrapping_mul(PAGE_BYTES);
+        let (Some(process), Some(mapping)) = (self.processes.iter().find(|process| process.tid == tid), self.mapping(tid, address))
+        else {
+            return Ok(None);
+        };
+        if !matches!(mapping.of, Of::File(_)) {
+            return Ok(None);
+        }
+        let fail = |source| VerifyError::Io { what: "reading a mapped file", pid: process.pid, source };
+        file_page(process.pid, mapping, address).map_err(fail)
     }
 
     /// Writes a page's bytes where [`Self::find`] says that it is.
@@ -142,6 +168,24 @@ impl Layout {
             if bytes.starts_with(mark)
                 && let Some((pid, address)) = self.find(page, true)?
             {
+                bytes[PAGE / 2] ^= 1;
+                self.write(pid, address, &bytes)?;
+                return Ok(Some(page));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Changes a byte of the first page of a heap, or else of other memory without a file; tells which. For a fault point.
+    pub fn spoil_heap(&self) -> Result<Option<Page>, VerifyError> {
+        let print = self.print_of(false)?;
+        for wanted in [Of::Heap, Of::Anonymous] {
+            let of = |page: Page| self.processes.first().and_then(|p| self.mapping(p.tid, page.number.wrapping_mul(PAGE_BYTES)));
+            let page = print.pages().find(|(page, _)| of(*page).is_some_and(|mapping| mapping.of == wanted));
+            if let Some((page, _)) = page
+                && let Some((pid, address)) = self.find(page, true)?
+            {
+                let mut bytes = self.read(&[page])?;
                 bytes[PAGE / 2] ^= 1;
                 self.write(pid, address, &bytes)?;
                 return Ok(Some(page));

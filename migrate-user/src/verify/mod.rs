@@ -12,6 +12,7 @@
 //! source is asked for it, so that nobody has to guess. [`registers`] says which registers must be equal, and whose are taken.
 
 mod compare;
+mod end;
 mod error;
 mod hash;
 mod hashing;
@@ -24,6 +25,7 @@ mod print;
 pub mod registers;
 
 pub use compare::{Comparison, Taken};
+pub use end::{Compared, EndPrint, Standing};
 pub use error::VerifyError;
 pub use kind::Kind;
 pub use layout::Layout;

@@ -15,6 +15,7 @@ use nix::sys::uio::RemoteIoVec;
 use nix::unistd::{Whence, lseek};
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 
 /// Pages of one process that lie together.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,13 @@ pub(super) fn shared_pages(pid: i32, pagemap: &Pagemap, mapping: &Mapping) -> io
 
 /// The object behind a mapping, if its contents live in memory alone.
 fn memory_object(pid: i32, mapping: &Mapping) -> io::Result<Option<File>> {
+    let Some(file) = object(pid, mapping)? else { return Ok(None) };
+    let kind = nix::sys::statfs::fstatfs(&file)?.filesystem_type();
+    Ok((kind == nix::sys::statfs::TMPFS_MAGIC).then_some(file))
+}
+
+/// What a mapping is of.
+fn object(pid: i32, mapping: &Mapping) -> io::Result<Option<File>> {
     let directory = format!("/proc/{pid}/map_files");
     // The names are those of the kernel's mappings, of which this may be several: any of the object will do.
     let inside = |name: &str| {
@@ -69,12 +77,23 @@ fn memory_object(pid: i32, mapping: &Mapping) -> io::Result<Option<File>> {
     for entry in std::fs::read_dir(&directory)? {
         let name = entry?.file_name();
         if inside(&name.to_string_lossy()) == Some(true) {
-            let file = File::open(format!("{directory}/{}", name.to_string_lossy()))?;
-            let kind = nix::sys::statfs::fstatfs(&file)?.filesystem_type();
-            return Ok((kind == nix::sys::statfs::TMPFS_MAGIC).then_some(file));
+            return File::open(format!("{directory}/{}", name.to_string_lossy())).map(Some);
         }
     }
     Ok(None)
+}
+
+/// A page of a mapped file, as the file has it; behind its end there are zeros.
+pub(super) fn file_page(pid: i32, mapping: &Mapping, address: u64) -> io::Result<Option<Vec<u8>>> {
+    let Some(file) = object(pid, mapping)? else { return Ok(None) };
+    let (mut page, mut done) = (vec![0; PAGE], 0);
+    while done < PAGE {
+        match file.read_at(&mut page[done..], mapping.offset + (address - mapping.start) + done as u64)? {
+            0 => break,
+            got => done += got,
+        }
+    }
+    Ok(Some(page))
 }
 
 /// The pages of a mapping that its object has.

@@ -228,6 +228,45 @@ pub struct ReplayReport {
     /// Where it differs, when it did not converge.
     #[serde(default)]
     pub differences: Vec<String>,
+    /// With `--verify`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryReport>,
+}
+
+/// The comparison of memory in `migrate replay --verify`: each process at its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryReport {
+    pub processes_compared: u64,
+    /// Pages of which either side had a copy.
+    pub pages_compared: u64,
+    /// Those that differed, by the names of [`Kind`].
+    pub pages_differing: BTreeMap<String, u64>,
+    /// What no correct replay leads to: pages, or mappings.
+    pub differences: Vec<String>,
+    /// Of which the log has nothing that could be compared.
+    pub not_compared: Vec<Unproven>,
+    /// Processes that the container's first took with it at its end: what they still did has no witness.
+    pub ended_with_first: u64,
+}
+
+impl MemoryReport {
+    /// Takes what was found of one process.
+    pub fn add(&mut self, compared: &crate::verify::Compared) {
+        self.processes_compared += 1;
+        self.pages_compared += compared.pages;
+        for (kind, pages) in &compared.differing {
+            *self.pages_differing.entry(kind.name().to_owned()).or_default() += pages;
+        }
+        self.differences.extend(compared.places.iter().cloned());
+    }
+}
+
+/// A process whose memory was not compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unproven {
+    /// Its number in the container.
+    pub process: u32,
+    pub why: String,
 }
 
 /// What the agent says of itself.

@@ -1,5 +1,6 @@
 //! The thread that makes the log.
 
+use super::ends::Ends;
 use super::groups::Counts;
 use super::tasks::Tasks;
 use super::{Shared, Work};
@@ -60,6 +61,7 @@ impl LogThread {
                 serial,
                 takes_turns: false,
                 shared_by: None,
+                ends: Ends::default(),
             },
         }
     }
@@ -110,7 +112,10 @@ impl LogThread {
                 drop(reply.send(reader));
             }
             Input::Hurry(hurry) => self.rule = if hurry { CloseRule::MOVING } else { CloseRule::RECORDING },
-            Input::Finish(ending, reply) => {
+            Input::Finish(mut ending, reply) => {
+                if let Ending::End(end) = &mut *ending {
+                    end.proofs = self.keeper.ends.take();
+                }
                 let done = self.keeper.spool.take().map_or(Ok(()), |spool| spool.finish(&ending));
                 drop(reply.send(done));
             }
@@ -142,6 +147,7 @@ impl LogThread {
             GateEvent::TaskEnded { host_tid } => {
                 self.gone.insert(host_tid);
             }
+            GateEvent::Ends { host_tids, process } => self.keeper.ends.ends(&host_tids, process),
             GateEvent::Ended => {}
         }
         self.go_on_without_images();
@@ -189,6 +195,7 @@ struct Keeper {
     takes_turns: bool,
     /// The task that shared memory before that: it may not do anything until then.
     shared_by: Option<u32>,
+    ends: Ends,
 }
 
 impl Keeper {
@@ -211,6 +218,9 @@ impl Keeper {
             } else if head.flags & flags::SHARED != 0 {
                 self.shared_by = Some(head.tid);
             }
+        }
+        if record.kind() == Some(Kind::Exit) {
+            self.ends.exited(head.seq, head.host_tid);
         }
         match record.kind() {
             Some(Kind::Exit) if head.tid == 1 => self.shared.with(|state| state.ended = true),

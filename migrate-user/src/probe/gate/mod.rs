@@ -14,8 +14,11 @@
 //!
 //! Tasks that fill the recorder's ring are held, too, until it has been drained ([`Gate::holding`]).
 //!
+//! Of a recording that is to prove its replays, processes stop once more at their end ([`ends`]).
+//!
 //! If the agent dies, the kernel detaches the tasks and they run on.
 
+mod ends;
 mod image;
 mod pending;
 mod place;
@@ -29,6 +32,8 @@ use crate::probe::Recorder;
 use crate::probe::serial::Serial;
 use crate::record::Record;
 use crate::sys::ptrace::{self, Fate, Pid, Resume, Stop, Wait, Waited};
+use crate::verify::EndPrint;
+use ends::Ends;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet};
 use pending::{BELL, Question, hear};
 use signals::Task;
@@ -53,6 +58,9 @@ pub enum GateEvent {
     Serial { cpu: usize },
     /// A task has ended: no image of its comes any more.
     TaskEnded { host_tid: u32 },
+    /// These tasks end, and have made no record of that yet. With the last of a process: its number and memory, or why that is not
+    /// known.
+    Ends { host_tids: Vec<u32>, process: Option<(u32, Result<Box<EndPrint>, String>)> },
     /// Every traced task has ended.
     Ended,
 }
@@ -82,16 +90,17 @@ pub struct Gate<F> {
     early: HashSet<Pid>,
     /// Tasks share memory since a fork.
     shared: bool,
+    ends: Ends,
 }
 
 impl<F: FnMut(GateEvent)> Gate<F> {
     /// Seizes a container's first task, which its runtime has set up and which has not yet entered its image. From here on the
-    /// calling thread is the tracer, and must go on to [`Gate::run`].
-    pub fn seize(init: Pid, tell: F) -> Result<(Self, GateHandle), GateError> {
+    /// calling thread is the tracer, and must go on to [`Gate::run`]. `ends`: tell of the memory of processes at their end.
+    pub fn seize(init: Pid, ends: bool, tell: F) -> Result<(Self, GateHandle), GateError> {
         let quiet = SigAction::new(SigHandler::Handler(hear), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handler does nothing; without SA_RESTART the wait of this thread ends.
         unsafe { nix::sys::signal::sigaction(BELL, &quiet) }.map_err(|errno| GateError::Wait(errno.into()))?;
-        ptrace::seize(init, Fate::RunOn)?;
+        ptrace::seize(init, if ends { Fate::Witnessed } else { Fate::RunOn })?;
         let (ask, questions) = mpsc::channel();
         let gate = Self {
             tasks: HashMap::from([(init, Task::default())]),
@@ -102,6 +111,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
             serial: None,
             early: HashSet::new(),
             shared: false,
+            ends: Ends::new(ends),
         };
         Ok((gate, GateHandle { questions: ask, thread: nix::sys::pthread::pthread_self() }))
     }
@@ -134,7 +144,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
     /// Traces until every task has ended.
     pub fn run(mut self) -> Result<(), GateError> {
         loop {
-            let holding = !self.paused.is_empty() || self.tasks.values().any(|task| task.since.is_some());
+            let holding = !self.paused.is_empty() || self.ends.any() || self.tasks.values().any(|task| task.since.is_some());
             match ptrace::wait(Wait::Any, holding).map_err(GateError::Wait)? {
                 Waited::Stopped(pid, stop) => match self.handle(pid, stop) {
                     // A task can be killed at any moment, its stop included; its end is reported next.
@@ -150,6 +160,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
                 Waited::Nobody => break,
             }
             self.end_pause()?;
+            self.try_ends();
             while let Ok(Question(answer)) = self.questions.try_recv() {
                 // Whoever asked may have given up.
                 drop(answer.send(self.stopped()));
@@ -177,11 +188,16 @@ impl<F: FnMut(GateEvent)> Gate<F> {
                 if let Some(task) = self.tasks.get_mut(&pid) {
                     (task.handlers, task.returning, task.returned) = (0, false, false);
                 }
+                self.owns_its_memory(pid);
                 self.image(pid)?;
                 self.execed(pid);
                 self.go_on(pid, 0)
             }
-            Stop::Forked { child, vfork } => self.forked(pid, child, vfork),
+            Stop::Forked { child, vfork } => {
+                self.note_borrower(pid, child, vfork);
+                self.forked(pid, child, vfork)
+            }
+            Stop::Exiting => self.exiting(pid),
             Stop::Event if !self.tasks.contains_key(&pid) => {
                 self.early.insert(pid);
                 Ok(())

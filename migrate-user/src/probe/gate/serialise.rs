@@ -72,6 +72,11 @@ impl<F: FnMut(GateEvent)> Gate<F> {
     fn first_stop(&mut self, child: Pid) -> bool {
         match ptrace::wait(Wait::For(child), false) {
             Ok(Waited::Stopped(_, Stop::Event)) => true,
+            // Killed before it has moved.
+            Ok(Waited::Stopped(_, Stop::Exiting)) => {
+                self.ends_alone(child);
+                false
+            }
             _ => {
                 self.tasks.remove(&child);
                 (self.tell)(GateEvent::TaskEnded { host_tid: child.unsigned_abs() });

@@ -154,22 +154,26 @@ impl<B: Backend> Engine<B> {
 
     pub(in crate::replay) fn exit(&mut self, record: &Record) -> Result<Step> {
         let pid = self.pid(record)?;
-        let Task { tgid, doomed, .. } = *self.task(record)?;
+        let Task { tgid, doomed, dying, .. } = *self.task(record)?;
         let signal = (record.head.args[0] & 0x7f) as i32;
         self.timers.forget(record.head.tid);
         if self.backend.at(pid) != At::Dead && !doomed {
             let whole = signal != 0 || self.stands_at_process_end(record)?;
+            self.witness_ending(record, tgid);
             let alone =
                 !self.tasks.values().any(|task| task.tgid == tgid && task.pid != pid && self.backend.at(task.pid) != At::Dead);
             if tgid == 1 && (whole || alone) {
                 self.end_namespace()?;
             }
             if signal != 0 {
-                self.backend.kill(pid, libc::SIGKILL)?;
+                self.backend.kill(pid, dying.unwrap_or(libc::SIGKILL))?;
             } else {
                 self.backend.exit(pid)?;
             }
+        } else {
+            self.witness_ending(record, tgid);
         }
+        self.witness_ended(tgid);
         if record.head.tid != tgid {
             // Nobody waits for a thread.
             self.tasks.remove(&record.head.tid);

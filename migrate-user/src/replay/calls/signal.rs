@@ -24,6 +24,16 @@ fn default_action(signal: i32) -> Default {
     }
 }
 
+/// The kernel's, as a record has it.
+fn siginfo(record: &Record) -> [u8; SIGINFO_BYTES] {
+    let mut info = [0; SIGINFO_BYTES];
+    if let Some(segment) = record.segments().next() {
+        let len = segment.bytes.len().min(SIGINFO_BYTES);
+        info[..len].copy_from_slice(&segment.bytes[..len]);
+    }
+    info
+}
+
 const SIG_DFL: u64 = 0;
 const SIG_IGN: u64 = 1;
 
@@ -44,17 +54,20 @@ impl<B: Backend> Engine<B> {
                 self.task(record)?.doomed = true;
                 return Ok(Step::Done);
             }
+            (SIG_DFL, Default::End) if self.witness.is_some() => {
+                if raised_by_itself(signal, &siginfo(record)) && self.backend.at(pid) == At::User {
+                    self.backend.run(pid, Expect::Injected)?;
+                }
+                self.task(record)?.dying = Some(signal);
+                return Ok(Step::Done);
+            }
             (SIG_DFL, Default::End) => {
                 self.backend.kill(pid, signal)?;
                 return Ok(Step::Done);
             }
             _ => {}
         }
-        let mut info = [0; SIGINFO_BYTES];
-        if let Some(segment) = record.segments().next() {
-            let len = segment.bytes.len().min(SIGINFO_BYTES);
-            info[..len].copy_from_slice(&segment.bytes[..len]);
-        }
+        let info = siginfo(record);
         let own = raised_by_itself(signal, &info);
         if own && self.backend.at(pid) == At::User {
             self.backend.run(pid, Expect::Injected)?;

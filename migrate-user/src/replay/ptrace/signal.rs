@@ -107,7 +107,7 @@ impl Ptrace {
                     return Ok(());
                 }
                 Stop::Signal(got) => ptrace::resume(pid, Resume::Cont, if got == signal { signal } else { 0 })?,
-                Stop::Forked { .. } | Stop::Execed | Stop::Syscall | Stop::Event | Stop::Group(_) => {
+                Stop::Forked { .. } | Stop::Execed | Stop::Exiting | Stop::Syscall | Stop::Event | Stop::Group(_) => {
                     ptrace::resume(pid, Resume::Cont, 0)?;
                 }
             }

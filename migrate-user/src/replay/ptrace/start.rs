@@ -52,7 +52,7 @@ impl Ptrace {
                 }
                 ptrace::resume(pid, Resume::Cont, 0)?;
             }
-            Stop::Syscall | Stop::Event => ptrace::resume(pid, Resume::Cont, 0)?,
+            Stop::Syscall | Stop::Exiting | Stop::Event => ptrace::resume(pid, Resume::Cont, 0)?,
         }
         Ok(false)
     }
