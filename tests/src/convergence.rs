@@ -31,7 +31,11 @@ pub fn guests(program: &Path) -> Result<Vec<String>, LabError> {
 const TOO_SLOW: &str = "computed for more than";
 const TRIES: usize = 3;
 
-/// Records a guest and replays it. What went wrong, if anything.
+/// Guests whose memory is known to differ: the kernel zeroes `revents` of a poll that is interrupted, and the siginfo of a `waitid`
+/// without a child, which the recorder does not tell (docs/limits.md).
+const UNPROVED: [&str; 3] = ["ppoll", "eintr_calls", "waitid"];
+
+/// Records a guest and replays it, with the memory of its processes compared. What went wrong, if anything.
 pub fn converges(host: &Host, guest: &str) -> Result<(), String> {
     let mut recorded = record(host, guest);
     for _ in 1..TRIES {
@@ -41,7 +45,8 @@ pub fn converges(host: &Host, guest: &str) -> Result<(), String> {
         }
     }
     let file = recorded?;
-    let (verdict, says) = replay(host, &file);
+    let verify = !UNPROVED.contains(&guest);
+    let (verdict, says) = replay(host, &file, verify);
     match verdict {
         Verdict::Converged => Ok(()),
         other => Err(format!("{other:?}: {says}")),
@@ -106,7 +111,7 @@ pub fn refuses(host: &Host, guest: &str, damage: Damage) -> Result<(), String> {
     damage.apply(&mut bytes);
     let spoilt = file.with_extension("spoilt");
     fs::write(&spoilt, &bytes).map_err(|error| format!("{}: {error}", spoilt.display()))?;
-    match replay(host, &spoilt) {
+    match replay(host, &spoilt, false) {
         (Verdict::Refused, _) => Ok(()),
         (other, says) => Err(format!("{other:?}: {says}")),
     }
@@ -131,9 +136,10 @@ fn record(host: &Host, guest: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn replay(host: &Host, file: &Path) -> (Verdict, String) {
+fn replay(host: &Host, file: &Path, verify: bool) -> (Verdict, String) {
     let run = host.migrate().and_then(|mut command| {
-        lab::run_to_end(command.arg("replay").arg("--json").args(["--timeout", LIMIT_S]).arg(file), PATIENCE)
+        command.arg("replay").args(verify.then_some("--verify"));
+        lab::run_to_end(command.arg("--json").args(["--timeout", LIMIT_S]).arg(file), PATIENCE)
     });
     let output = match run {
         Ok(output) => output,

@@ -3,9 +3,9 @@
 use super::api::{ApiError, Code, RecordReport, RecordRequest, ReplayReport, ReplayRequest, Role};
 use super::daemon::{Daemon, Entry};
 use super::errors::{failed, micros};
+use super::fault;
 use super::host;
 use super::witness::{self, Comparer};
-use super::fault;
 use crate::container::docker::Program;
 use crate::replay::ReplayError;
 use crate::replay::replica::{Replica, ReplicaError};
@@ -214,7 +214,8 @@ impl Daemon {
 
 /// What a log has of the memory of the processes that ended: it stands behind all records.
 fn proofs(path: &Path) -> Result<Vec<Proof>, ApiError> {
-    let file = File::open(path).map_err(|error| ApiError::new(Code::Usage, format!("cannot read {}: {error}", path.display())))?;
+    let file =
+        File::open(path).map_err(|error| ApiError::new(Code::Usage, format!("cannot read {}: {error}", path.display())))?;
     let mut log = LogReader::new(BufReader::new(file)).map_err(|error| bad_log(&error))?;
     while log.next_chunk().map_err(|error| bad_log(&error))?.is_some() {}
     let proofs = log.into_end().map_err(|error| bad_log(&error))?.proofs;

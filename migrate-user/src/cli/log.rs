@@ -4,7 +4,7 @@ use super::text::{bytes as in_bytes, count, print_json};
 use super::{CliError, Global};
 use crate::agent::api::Code;
 use crate::record::Record;
-use crate::round::{Ending, LogError, LogReader, Sizes};
+use crate::round::{Ending, LogError, LogReader, Memory, Sizes};
 use clap::Args;
 use migrate_common::record::{Kind, flags};
 use migrate_common::syscalls;
@@ -106,6 +106,9 @@ impl Log {
             writeln!(out, "# {}", sizes(&reader.sizes()))?;
             if let Some(Ending::End(end)) = &ending {
                 writeln!(out, "# exit code {}, {} bytes of output", end.exit_code, end.stdout.bytes)?;
+                let prints = end.proofs.processes.iter().filter(|proof| matches!(proof.memory, Memory::Print(_))).count();
+                let without = end.proofs.processes.len() - prints;
+                writeln!(out, "# memory of {prints} processes at their end, of {without} more it is unknown")?;
             }
         }
         out.flush()?;

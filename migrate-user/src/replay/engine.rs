@@ -324,7 +324,8 @@ fn runs_on(records: &[Record]) -> Vec<Option<Expect>> {
     let mut run_on = vec![None; records.len()];
     for (at, record) in records.iter().enumerate().rev() {
         let following = next.insert(record.head.tid, record);
-        if matches!(record.kind(), Some(Kind::Exec | Kind::Fork | Kind::Exit)) {
+        // Behind an image comes its exec's return, for which nobody has to move.
+        if matches!(record.kind(), Some(Kind::Exec | Kind::Image | Kind::Fork | Kind::Exit)) {
             continue;
         }
         if let Some(next) = following

@@ -112,7 +112,11 @@ impl EndPrint {
         let unpacked = zstd::stream::read::Decoder::new(bytes).and_then(|from| from.take(MAX_BYTES).read_to_end(&mut plain));
         unpacked.map_err(VerifyError::Packed)?;
         let print: Self = postcard::from_bytes(&plain)?;
-        if print.bytes.iter().all(|(_, bytes)| bytes.0.len() == PAGE) { Ok(print) } else { Err(postcard::Error::DeserializeBadEncoding.into()) }
+        if print.bytes.iter().all(|(_, bytes)| bytes.0.len() == PAGE) {
+            Ok(print)
+        } else {
+            Err(postcard::Error::DeserializeBadEncoding.into())
+        }
     }
 
     /// Compares a replica's process, whose tasks `tasks` stand still for their tracer, the caller.

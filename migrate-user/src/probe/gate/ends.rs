@@ -151,9 +151,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
     fn others(&self, tgid: Pid, but: Pid) -> Vec<Pid> {
         let Ok(tasks) = std::fs::read_dir(format!("/proc/{tgid}/task")) else { return Vec::new() };
         let numbers = tasks.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<Pid>().ok());
-        numbers
-            .filter(|pid| *pid != but && !self.ends.is_held(*pid) && !ptrace::is_zombie(*pid).unwrap_or(true))
-            .collect()
+        numbers.filter(|pid| *pid != but && !self.ends.is_held(*pid) && !ptrace::is_zombie(*pid).unwrap_or(true)).collect()
     }
 }
 
