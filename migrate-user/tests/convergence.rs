@@ -148,7 +148,7 @@ fn record(argv: &[&str]) -> Recorded {
     let serial = Arc::new(Serial::new(Policy::Auto, slot, init, Cgroup::at(&sandbox.cgroup), host, None));
     let (turns, holder) = (Arc::clone(&serial), Arc::clone(&recorder));
     let gate = std::thread::spawn(move || {
-        let (gate, _handle) = Gate::seize(init, move |event| drop(inputs.send(Input::Gate(event)))).unwrap();
+        let (gate, _handle) = Gate::seize(init, false, move |event| drop(inputs.send(Input::Gate(event)))).unwrap();
         ready.send(()).unwrap();
         gate.holding(holder).taking_turns(turns).run().unwrap();
     });

@@ -25,8 +25,6 @@ pub enum Kind {
     CpuNumber,
     /// The processor's resume flag in the flags that the kernel saved with a signal: of no effect when they are restored.
     ResumeFlag,
-    /// In a signal's frame, which parts of the extended state the processor took the trouble to store: the others are as at the start.
-    StoredParts,
     /// The dynamic loader's: it keeps how long it took, by `rdtsc`.
     Loader,
     /// Of a process with a task that computed when the source was frozen: it is further on than its last call.
@@ -44,7 +42,6 @@ impl Kind {
             Self::Rseq => "rseq",
             Self::CpuNumber => "cpu_number",
             Self::ResumeFlag => "resume_flag",
-            Self::StoredParts => "stored_parts",
             Self::Loader => "loader",
             Self::Computing => "computing",
             Self::Heap => "heap",
@@ -86,9 +83,6 @@ impl Kind {
         if sides.is_some_and(|(theirs, ours)| is_resume_flag(theirs, ours)) {
             return Self::ResumeFlag;
         }
-        if sides.is_some_and(|(theirs, ours)| is_stored_parts(theirs, ours)) {
-            return Self::StoredParts;
-        }
         if is_loader(tid, start, layout) {
             return Self::Loader;
         }
@@ -126,29 +120,8 @@ pub(super) fn holds_cpu_number(page: &[u8]) -> bool {
 pub(super) fn holds_frame(page: &[u8]) -> bool {
     const SELECTORS: u64 = 0x002b_0000_0000_0033;
     let (words, _) = page.as_chunks::<8>();
-    has_state(page)
-        || words.iter().any(|word| u64::from_le_bytes(*word) == SELECTORS)
+    words.iter().any(|word| u64::from_le_bytes(*word) == SELECTORS)
         || words.last().is_some_and(|word| is_flags(u64::from_le_bytes(*word)))
-}
-
-/// Where a signal's frame says that it holds extended state, and how far behind that the word with the parts is: FP_XSTATE_MAGIC1 in
-/// the kernel's struct _fpx_sw_bytes, and XSTATE_BV of the XSAVE header, with the bytes 464 and 512 of the area.
-const STATE_MAGIC: [u8; 4] = 0x4650_5853_u32.to_le_bytes();
-const PARTS_BEHIND_BYTES: usize = 48;
-
-fn has_state(page: &[u8]) -> bool {
-    page.as_chunks::<4>().0.contains(&STATE_MAGIC)
-}
-
-/// Only words differ that tell which parts of the extended state a signal's frame holds, and these only in the first two, x87 and SSE.
-fn is_stored_parts(theirs: &[u8], ours: &[u8]) -> bool {
-    const LEGACY: u64 = 0b11;
-    let word = |page: &[u8], at: usize| page.get(at..at + 8).and_then(|word| word.try_into().ok()).map(u64::from_le_bytes);
-    (0..theirs.len()).step_by(8).filter(|&at| word(theirs, at) != word(ours, at)).all(|at| {
-        let Some(magic) = at.checked_sub(PARTS_BEHIND_BYTES) else { return false };
-        let bits = word(theirs, at).zip(word(ours, at)).map_or(!0, |(a, b)| a ^ b);
-        [theirs, ours].iter().all(|page| page.get(magic..magic + 4) == Some(&STATE_MAGIC[..])) && bits & !LEGACY == 0
-    })
 }
 
 /// What every program's flags have (bit 1, and IF), and nothing that none has: see EFLAGS in the architecture's manual.
@@ -202,14 +175,6 @@ mod tests {
         assert!(!is_cpu_number(&page(ebx), &page(ebx ^ 1)));
         assert!(!is_cpu_number(&page(0), &page(1 << 24)) || ebx == 0);
         assert_eq!(extent(&page(0), &page(0x0100_0100)), 9..12);
-    }
-
-    #[test]
-    fn the_parts_of_a_frame_s_state_are_told_from_other_words() {
-        let page = |magic: [u8; 4], parts: u64| [magic.as_slice(), &[0; 44], &parts.to_le_bytes()].concat();
-        assert!(is_stored_parts(&page(STATE_MAGIC, 2), &page(STATE_MAGIC, 3)));
-        assert!(!is_stored_parts(&page(STATE_MAGIC, 2), &page(STATE_MAGIC, 6)), "a part with values of its own");
-        assert!(!is_stored_parts(&page([1; 4], 2), &page([1; 4], 3)), "no frame");
     }
 
     #[test]

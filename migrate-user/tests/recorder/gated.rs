@@ -57,7 +57,7 @@ pub fn run(guest: &str, ring_bytes: u32, hold: bool) -> Outcome {
     let init = first_task(&cgroup);
     let holding = Arc::clone(&recorder);
     let gate = std::thread::spawn(move || {
-        let (gate, _handle) = Gate::seize(init, |_| {}).unwrap();
+        let (gate, _handle) = Gate::seize(init, false, |_| {}).unwrap();
         gate.holding(holding).run().unwrap();
     });
     let status = launcher.wait_with_output().unwrap().status;

@@ -46,7 +46,7 @@ fn run(guest: &str, policy: Policy) -> Outcome {
     let gate = std::thread::spawn(move || {
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&events);
-        let (gate, _handle) = Gate::seize(init, move |event| heard.lock().unwrap().push(event)).unwrap();
+        let (gate, _handle) = Gate::seize(init, false, move |event| heard.lock().unwrap().push(event)).unwrap();
         gate.holding(holding).taking_turns(turns).run().unwrap();
         std::mem::take(&mut *events.lock().unwrap())
     });
