@@ -113,7 +113,7 @@ fn assemble(inputs: &mpsc::Receiver<Input>) -> (Vec<Record>, Vec<String>) {
             }
             Input::Gate(GateEvent::TaskEnded { host_tid }) => drop(gone.insert(host_tid)),
             Input::Gate(GateEvent::NotMigratable { why, .. }) => objections.push(why),
-            Input::Gate(GateEvent::Serial { .. } | GateEvent::Ended) => {}
+            Input::Gate(GateEvent::Serial { .. } | GateEvent::Ends { .. } | GateEvent::Ended) => {}
         }
         while let Some(host_tid) = assembler.waits_for_image()
             && gone.remove(&host_tid)
