@@ -53,6 +53,16 @@ pub fn converges(host: &Host, guest: &str) -> Result<(), String> {
     }
 }
 
+/// Records and replays a guest on a host whose agent changes a page of each replica at its end: the calls converge, and the comparison
+/// of the memory must not.
+pub fn proves(host: &Host, guest: &str) -> Result<(), String> {
+    let file = record(host, guest)?;
+    match (replay(host, &file, false), replay(host, &file, true)) {
+        ((Verdict::Converged, _), (Verdict::Refused, _)) => Ok(()),
+        (without, with) => Err(format!("without --verify {without:?}, with it {with:?}")),
+    }
+}
+
 /// How a replay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

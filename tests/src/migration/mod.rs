@@ -24,6 +24,7 @@ pub use error::{MigrationError, Result};
 pub use kill::Phase;
 pub use outcome::{Outcome, Summary};
 use scene::Scene;
+pub use spoil::SPOILS;
 
 /// How a workload is moved.
 #[derive(Debug, Clone)]

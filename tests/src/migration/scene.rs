@@ -76,7 +76,10 @@ impl<'a> Scene<'a> {
     pub(super) fn migrate_move(&self, plan: &Plan) -> Result<Attempt> {
         let (source, target) = (self.lab.host("h1")?, self.lab.host("h2")?);
         let mut command = source.migrate()?;
-        let ended = lab::run_to_end(command.args(["move", NAME, "--to", &target.agent_address(), "--verify", &plan.verify, "--json"]), MOVE_LIMIT)?;
+        let ended = lab::run_to_end(
+            command.args(["move", NAME, "--to", &target.agent_address(), "--verify", &plan.verify, "--json"]),
+            MOVE_LIMIT,
+        )?;
         let Some(status) = ended.status else {
             let line = lab::command_line(&command);
             return Err(MigrationError::Endless { line, seconds: MOVE_LIMIT.as_secs() });

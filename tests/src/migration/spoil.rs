@@ -5,12 +5,12 @@
 
 use super::{Outcome, Plan, Result, kill::FAULT_VARIABLE, scene::Scene};
 
-/// The fault point's name.
-const PAGE: &str = "page";
+/// What an agent is told that is to change a page.
+pub const SPOILS: (&str, &str) = (FAULT_VARIABLE, "page");
 
 impl Scene<'_> {
     pub(super) fn repair(&mut self, plan: &Plan, outcome: &mut Outcome) -> Result<()> {
-        self.restart_target(&[(FAULT_VARIABLE, PAGE)])?;
+        self.restart_target(&[SPOILS])?;
         let attempt = self.migrate_move(plan)?;
         outcome.take_move(&attempt);
         // The next move of this lab is not to be spoilt; the container does not need this agent any more.

@@ -11,7 +11,7 @@ use migrate_tests::{
     convergence::{self, Damage},
     images::{Image, Store},
     lab::{self, Lab},
-    migration::{self, Outcome, Phase, Plan},
+    migration::{self, Outcome, Phase, Plan, SPOILS},
     workloads::{self, WORKLOADS, Workload},
 };
 
@@ -73,7 +73,7 @@ pub(super) fn run(root: &Path, lab: &mut Lab, with_guests: bool, with_migrations
     Ok(())
 }
 
-fn guests(lab: &Lab, store: &Store, deadline: Instant, tally: &mut Tally) -> Result<()> {
+fn guests(lab: &mut Lab, store: &Store, deadline: Instant, tally: &mut Tally) -> Result<()> {
     let host = lab.host("h1")?;
     store.load(&host, Image::Guests)?;
     let names = convergence::guests(&store.guests)?;
@@ -86,6 +86,15 @@ fn guests(lab: &Lab, store: &Store, deadline: Instant, tally: &mut Tally) -> Res
                 convergence::refuses(&host, guest, damage)
             });
         }
+        let agent = |lab: &mut Lab, environment: &[(&str, &str)]| {
+            lab.with_host("h1", |host| host.stop_agent().and_then(|()| host.start_agent(environment)))
+        };
+        agent(lab, &[SPOILS])?;
+        let host = lab.host("h1")?;
+        tally.take(deadline, "a page that is changed at a replica's end is found by --verify alone".to_string(), || {
+            convergence::proves(&host, guest)
+        });
+        agent(lab, &[])?;
     }
     Ok(())
 }
