@@ -72,7 +72,7 @@ impl Witness for Comparer {
             return self.count(process, Err(format!("the log has process {} instead", proof.process)));
         }
         if tasks.is_empty() {
-            return self.count(process, Err("it had ended in the replica before".to_owned()));
+            return self.count(process, Err("its program had not begun, or it had ended in the replica before".to_owned()));
         }
         let packed = proof.memory.packed();
         let print = packed.and_then(|packed| EndPrint::unpack(&packed).map_err(|error| error.to_string()));

@@ -11,7 +11,8 @@ use std::fmt::Debug;
 
 /// Looks at processes of the replica at their end.
 pub trait Witness: Debug + Send {
-    /// A record says that a task of this process ends. `tasks`: those that have not ended; they stand still.
+    /// A record says that a task of this process ends. `tasks`: those that have not ended, and whose program has
+    /// begun; they stand still.
     fn ending(&mut self, seq: u64, process: u32, tasks: &[Standing]);
 
     /// The last task of this process has ended.
@@ -29,7 +30,9 @@ impl<B: Backend> Engine<B> {
         if self.witness.is_none() {
             return;
         }
-        let live = self.tasks.values().filter(|task| task.tgid == tgid && self.backend.at(task.pid) != At::Dead);
+        // The log does not say what the kernel gave to a program that has not begun.
+        let live =
+            self.tasks.values().filter(|task| task.tgid == tgid && !task.imageless && self.backend.at(task.pid) != At::Dead);
         let standing = live.filter_map(|task| {
             let (sp, ip) = self.backend.pointers(task.pid).ok()?;
             Some(Standing { pid: task.pid, ip, sp })

@@ -47,6 +47,8 @@ pub(super) struct Task {
     pub(super) forked: Option<u32>,
     /// It has entered an image of its own since it was made: a parent in vfork may go on.
     pub(super) execed: bool,
+    /// The record of its image is due. One that was killed before its first instruction has none.
+    pub(super) imageless: bool,
     /// It has entered the image that its next record tells of.
     pub(super) ahead: bool,
     /// It was switched out, and waits for its turn.
@@ -69,6 +71,7 @@ impl Task {
             pending: None,
             forked: None,
             execed: false,
+            imageless: false,
             ahead: false,
             away: false,
             doomed: false,

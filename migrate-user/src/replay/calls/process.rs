@@ -97,6 +97,7 @@ impl<B: Backend> Engine<B> {
             return Ok(Step::Done);
         }
         let tid = record.head.tid;
+        self.task(record)?.imageless = true;
         if std::mem::take(&mut self.task(record)?.ahead) {
             return Ok(Step::Done);
         }
@@ -127,6 +128,7 @@ impl<B: Backend> Engine<B> {
     /// The new image's stack gets what the source's had: the random bytes, and no vDSO.
     pub(in crate::replay) fn image(&mut self, record: &Record) -> Result<Step> {
         let pid = self.pid(record)?;
+        self.task(record)?.imageless = false;
         let (sp, ip) = self.backend.pointers(pid)?;
         let [want_sp, want_ip, ..] = record.head.args;
         if (sp, ip) != (want_sp, want_ip) {
