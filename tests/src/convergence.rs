@@ -37,14 +37,14 @@ const UNPROVED: [&str; 4] = ["ppoll", "waitid", "computing_exits", "computing_si
 
 /// Records a guest and replays it, with the memory of its processes compared. What went wrong, if anything.
 pub fn converges(host: &Host, guest: &str) -> Result<(), String> {
-    let mut recorded = record(host, guest);
+    let mut log = record(host, guest);
     for _ in 1..TRIES {
-        match &recorded {
-            Err(why) if why.contains(TOO_SLOW) => recorded = record(host, guest),
+        match &log {
+            Err(why) if why.contains(TOO_SLOW) => log = record(host, guest),
             _ => break,
         }
     }
-    let file = recorded?;
+    let file = log?;
     let verify = !UNPROVED.contains(&guest);
     let (verdict, says) = replay(host, &file, verify);
     match verdict {
@@ -56,7 +56,7 @@ pub fn converges(host: &Host, guest: &str) -> Result<(), String> {
 /// Records and replays a guest on a host whose agent changes a page of each replica at its end: the calls converge, and the comparison
 /// of the memory must not.
 pub fn proves(host: &Host, guest: &str) -> Result<(), String> {
-    let file = record(host, guest)?;
+    let file = recorded(host, guest)?;
     match (replay(host, &file, false), replay(host, &file, true)) {
         ((Verdict::Converged, _), (Verdict::Refused, _)) => Ok(()),
         (without, with) => Err(format!("without --verify {without:?}, with it {with:?}")),
@@ -115,8 +115,7 @@ impl Damage {
 
 /// Replays a damaged copy of a guest's log; it must be refused. What happened instead, if anything.
 pub fn refuses(host: &Host, guest: &str, damage: Damage) -> Result<(), String> {
-    let file = log_file(host, guest);
-    let file = if file.exists() { file } else { record(host, guest)? };
+    let file = recorded(host, guest)?;
     let mut bytes = fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
     damage.apply(&mut bytes);
     let spoilt = file.with_extension("spoilt");
@@ -129,6 +128,12 @@ pub fn refuses(host: &Host, guest: &str, damage: Damage) -> Result<(), String> {
 
 fn log_file(host: &Host, guest: &str) -> PathBuf {
     host.files.dir.join("logs").join(format!("{guest}.log"))
+}
+
+/// The guest's log, which another test may have made.
+fn recorded(host: &Host, guest: &str) -> Result<PathBuf, String> {
+    let file = log_file(host, guest);
+    if file.exists() { Ok(file) } else { record(host, guest) }
 }
 
 fn record(host: &Host, guest: &str) -> Result<PathBuf, String> {
