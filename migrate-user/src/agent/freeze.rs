@@ -5,13 +5,17 @@ use super::errors::{Failure, text};
 use super::recording::Recording;
 use crate::golive::stragglers::Stragglers;
 use crate::probe::mute::{Mute, MuteMode};
-use crate::sys::sock_diag;
+use crate::sys::sock_diag::{self, Diag};
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 /// How long connections may take to leave the listening sockets' queues once no new ones come in.
 const QUEUE_BOUND: Duration = Duration::from_millis(200);
 /// How long the kernel may take to send what closed connections still have to send.
 const ORPHAN_BOUND: Duration = Duration::from_millis(50);
+/// How often the tasks are frozen at most, and how long they run between.
+const FREEZES: u32 = 20;
+const LET_RUN: Duration = Duration::from_millis(1);
 
 /// The mute, silent now; what catches late packets; and how long it took.
 pub(super) type Frozen = (Option<Mute>, Option<Stragglers>, FreezeTimes);
@@ -25,9 +29,28 @@ pub(super) struct FreezeTimes {
     pub(super) queued: u32,
 }
 
+/// Freezes the tasks between two connections inside of the container: one that nobody has accepted cannot be taken along. When they
+/// were frozen.
+fn freeze_tasks(recording: &Recording, namespace: &File) -> Result<Instant, Failure> {
+    let (freezer, diag) = (recording.cgroup.freezer(), Diag::open_in(namespace).map_err(text)?);
+    for _ in 1..FREEZES {
+        let frozen_at = Instant::now();
+        freezer.freeze().map_err(text)?;
+        if !diag.unix().map_err(text)?.iter().any(|socket| socket.listening && socket.receive_queue > 0) {
+            return Ok(frozen_at);
+        }
+        freezer.thaw().map_err(text)?;
+        std::thread::sleep(LET_RUN);
+    }
+    // What it meets now, the capture tells.
+    let frozen_at = Instant::now();
+    freezer.freeze().map_err(text)?;
+    Ok(frozen_at)
+}
+
 /// Freezes a container. On an error it may be half frozen: thaw it.
 pub(super) fn freeze(recording: &Recording, mut mute: Option<Mute>) -> Result<Frozen, Failure> {
-    let namespace = std::fs::File::open(format!("/proc/{}/ns/net", recording.init)).map_err(text)?;
+    let namespace = File::open(format!("/proc/{}/ns/net", recording.init)).map_err(text)?;
     let mut queued = 0;
     let mut stragglers = None;
     if let Some(mute) = &mut mute {
@@ -37,8 +60,7 @@ pub(super) fn freeze(recording: &Recording, mut mute: Option<Mute>) -> Result<Fr
     }
     // From here on nobody else freezes or thaws it.
     recording.probes.unwatch(recording.slot);
-    let frozen_at = Instant::now();
-    recording.cgroup.freezer().freeze().map_err(text)?;
+    let frozen_at = freeze_tasks(recording, &namespace)?;
     if let Some(mute) = &mut mute {
         sock_diag::wait_orphans_drained(&namespace, ORPHAN_BOUND).map_err(text)?;
         if let Some(stragglers) = &mut stragglers {

@@ -23,7 +23,7 @@ pub struct Taken {
     /// Pages of which either side has a copy.
     pub compared: u64,
     pub differing: BTreeMap<Kind, u64>,
-    /// The first of them: process, address, mapping, kind.
+    /// The first of them, before others those that no kind explains: process, address, mapping, kind.
     pub places: Vec<String>,
 }
 
@@ -35,6 +35,8 @@ pub struct Comparison {
     /// In the order in which they are asked for, backwards.
     wanted: Vec<Page>,
     found: Taken,
+    /// Places of pages that no kind explains.
+    unexplained: usize,
 }
 
 impl Comparison {
@@ -52,7 +54,7 @@ impl Comparison {
             mapping::difference(process.tid, &process.mappings, ours.mappings(process.tid))?;
         }
         let (wanted, compared) = wanted(theirs, &ours, |page| is_zero_when_absent(page, &layout));
-        Ok(Self { layout, tasks, wanted, found: Taken { compared, ..Taken::default() } })
+        Ok(Self { layout, tasks, wanted, found: Taken { compared, ..Taken::default() }, unexplained: 0 })
     }
 
     /// The pages that the source is to send next; none: everything is compared.
@@ -93,8 +95,14 @@ impl Comparison {
     fn count(&mut self, page: Page, theirs: &[u8], ours: &[u8]) {
         let kind = Kind::of(page, Some((theirs, ours)), &self.layout, &self.tasks);
         *self.found.differing.entry(kind).or_default() += 1;
-        if self.found.places.len() < NAMED_PAGES {
-            self.found.places.push(format!("{}: {}", kind.name(), place(page, Some((theirs, ours)), &self.layout)));
+        let place = || format!("{}: {}", kind.name(), place(page, Some((theirs, ours)), &self.layout));
+        let places = &mut self.found.places;
+        if !kind.is_explained() && self.unexplained < NAMED_PAGES {
+            places.insert(self.unexplained, place());
+            places.truncate(NAMED_PAGES);
+            self.unexplained += 1;
+        } else if places.len() < NAMED_PAGES {
+            places.push(place());
         }
     }
 
@@ -111,8 +119,7 @@ pub(super) fn place(page: Page, sides: Option<(&[u8], &[u8])>, layout: &Layout) 
     let start = page.number * PAGE_BYTES;
     let place = match page.space {
         Space::Process(tid) => {
-            let of =
-                layout.mapping(tid, start).map_or("below the stack".to_owned(), |mapping| format!("{:?}", mapping.of));
+            let of = layout.mapping(tid, start).map_or("below the stack".to_owned(), |mapping| format!("{:?}", mapping.of));
             format!("process {tid}, {:#x} to {:#x}, {of}", start + bytes.start, start + bytes.end)
         }
         Space::Object(object) => {
