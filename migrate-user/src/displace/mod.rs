@@ -53,9 +53,9 @@ impl Text {
     /// [`Refusal::NoText`] if that cannot be executed, belongs to the kernel, or is shared: others would run a jump that was put there.
     pub fn around(pid: Pid, ip: u64) -> Result<Self, Refusal> {
         let none = || Refusal::NoText(ip);
-        let mappings = mappings::of(pid).map_err(|_| none())?;
-        let found = mappings.into_iter().find(|mapping| mapping.range.contains(&ip)).ok_or_else(none)?;
-        if !found.executable || found.shared || found.name.starts_with("[v") {
+        let maps = mappings::text(pid).map_err(|_| none())?;
+        let found = mappings::parse(&maps).find(|mapping| mapping.range.contains(&ip)).ok_or_else(none)?;
+        if !found.is_executable() || found.is_shared() || found.name.starts_with("[v") {
             return Err(none());
         }
         let from = found.range.start.max(ip.saturating_sub(SURROUNDINGS));
@@ -109,7 +109,7 @@ impl Text {
     fn is_bound(&self, instruction: &Instruction) -> bool {
         use FlowControl::{Call, Exception, IndirectCall, Interrupt, XbeginXabortXend};
         // Those of the x87 note their own address.
-        let x87 = self.from(instruction.ip()).is_none_or(|code| is_x87(code));
+        let x87 = self.from(instruction.ip()).is_none_or(is_x87);
         x87 || matches!(instruction.flow_control(), Call | IndirectCall | Interrupt | Exception | XbeginXabortXend)
     }
 

@@ -10,6 +10,7 @@ use super::memory::Memory;
 use super::pages::{Piece, file_page, join, own_pages, shared_pages};
 use super::print::{Hashed, Mappings, Page, Print, Space};
 use crate::golive::{Bytes, Task};
+use crate::sys::mappings;
 use crate::sys::pagemap::{PAGE_BYTES, Pagemap};
 use std::collections::BTreeMap;
 
@@ -39,8 +40,7 @@ impl Layout {
         let mut tasks = tasks.to_vec();
         tasks.sort_by_key(|task| task.ns_tid);
         for Task { ns_tid, host_pid: pid } in tasks {
-            let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"));
-            let maps = maps.map_err(|source| VerifyError::Io { what: "reading the mappings", pid, source })?;
+            let maps = mappings::text(pid).map_err(|source| VerifyError::Io { what: "reading the mappings", pid, source })?;
             let mappings = mapping::parse(pid, &maps, &mut objects)?;
             memory.open(pid)?;
             processes.push(Process { tid: ns_tid.unsigned_abs(), pid, mappings });
@@ -114,7 +114,8 @@ impl Layout {
     pub(super) fn of_file(&self, page: Page) -> Result<Option<Vec<u8>>, VerifyError> {
         let Space::Process(tid) = page.space else { return Ok(None) };
         let address = page.number.wrapping_mul(PAGE_BYTES);
-        let (Some(process), Some(mapping)) = (self.processes.iter().find(|process| process.tid == tid), self.mapping(tid, address))
+        let (Some(process), Some(mapping)) =
+            (self.processes.iter().find(|process| process.tid == tid), self.mapping(tid, address))
         else {
             return Ok(None);
         };

@@ -1,9 +1,11 @@
 //! The mappings of a process, as far as they have to be the same on both sides.
 
 use super::error::VerifyError;
+use crate::sys::mappings;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 
 /// Kernel memory that is mapped into every process, and that the kernel alone writes: clocks, calls.
 const KERNEL_S: [&str; 4] = ["[vvar]", "[vvar_vclock]", "[vdso]", "[vsyscall]"];
@@ -83,7 +85,7 @@ pub(super) fn parse(pid: i32, maps: &str, objects: &mut Objects) -> Result<Vec<M
     let mut all: Vec<Mapping> = Vec::new();
     for line in maps.lines() {
         let fail = || VerifyError::Maps { pid, line: line.to_owned() };
-        let Some(mapping) = mapping(line, objects).ok_or_else(fail)? else { continue };
+        let Some(mapping) = seen(mappings::Mapping::parse(line).ok_or_else(fail)?, objects) else { continue };
         match all.last_mut() {
             Some(last) if last.goes_on_with(&mapping) => last.end = mapping.end,
             _ => all.push(mapping),
@@ -92,27 +94,22 @@ pub(super) fn parse(pid: i32, maps: &str, objects: &mut Objects) -> Result<Vec<M
     Ok(all)
 }
 
-/// `7f…-7f… rw-p 00000000 08:01 12   /lib/x`. Inner `None`: of the kernel's.
-fn mapping(line: &str, objects: &mut Objects) -> Option<Option<Mapping>> {
-    let mut fields = line.splitn(6, ' ');
-    let (start, end) = fields.next()?.split_once('-')?;
-    let flags = fields.next()?.as_bytes();
-    let hex = |text| u64::from_str_radix(text, 16).ok();
-    let offset = hex(fields.next()?)?;
-    let device = fields.next()?;
-    let inode: u64 = fields.next()?.parse().ok()?;
-    let name = fields.next().unwrap_or_default().trim_start();
+/// `None`: of the kernel's.
+fn seen(line: mappings::Mapping<'_>, objects: &mut Objects) -> Option<Mapping> {
+    let name = line.name;
     if KERNEL_S.contains(&name) {
-        return Some(None);
+        return None;
     }
-    let of = match (flags.get(3)?, name) {
-        (b's', _) => Of::Shared(objects.number(device, inode)),
+    let [read, write, execute, sharing] = line.rights;
+    let of = match (sharing, name) {
+        (b's', _) => Of::Shared(objects.number(line.device, line.inode)),
         (_, "[heap]") => Of::Heap,
         (_, "[stack]") => Of::Stack,
-        _ if inode == 0 => Of::Anonymous,
+        _ if line.inode == 0 => Of::Anonymous,
         (_, name) => Of::File(name.to_owned()),
     };
-    Some(Some(Mapping { start: hex(start)?, end: hex(end)?, protection: flags.get(..3)?.try_into().ok()?, offset, of }))
+    let Range { start, end } = line.range;
+    Some(Mapping { start, end, protection: [read, write, execute], offset: line.offset, of })
 }
 
 /// The first mapping in which two processes differ.

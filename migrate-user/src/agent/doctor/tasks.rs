@@ -1,6 +1,7 @@
 //! What the tasks of a running container have that matters to a move, as /proc shows it.
 
 use crate::sys::cgroup::{Cgroup, CgroupError};
+use crate::sys::mappings::Mapping;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -93,20 +94,12 @@ fn gone<T>(read: io::Result<T>) -> io::Result<Option<T>> {
 
 /// The name of a mapping that is shared and can be written, of a line of /proc/PID/maps.
 fn shared_name(line: &str) -> Option<&str> {
-    // Address, permissions, offset, device, inode; then spaces and the name, which may have spaces itself.
-    let mut rest = line;
-    let mut permissions = "";
-    for field in 0..5 {
-        let (word, more) = rest.split_once(' ')?;
-        if field == 1 {
-            permissions = word;
-        }
-        rest = more;
-    }
-    (permissions.starts_with("rw") && permissions.ends_with('s')).then(|| match rest.trim_start() {
+    let mapping = Mapping::parse(line)?;
+    let name = match mapping.name {
         "/dev/zero (deleted)" | "" => "anonymous memory",
         name => name,
-    })
+    };
+    (mapping.is_readable() && mapping.is_writable() && mapping.is_shared()).then_some(name)
 }
 
 fn is_device(name: &str) -> bool {

@@ -3,6 +3,7 @@
 use super::{Gate, GateEvent};
 use crate::record::Record;
 use crate::sys::auxv;
+use crate::sys::mappings;
 use crate::sys::ptrace::{self, Pid};
 use migrate_common::record::{HEADER_BYTES, Header, Kind};
 use std::io;
@@ -50,13 +51,7 @@ fn initial_stack(pid: Pid, sp: u64) -> io::Result<Vec<u8>> {
 
 /// End of the mapping that holds the stack pointer.
 fn stack_end(pid: Pid, sp: u64) -> io::Result<u64> {
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    maps.lines()
-        .filter_map(|line| {
-            let (from, to) = line.split_once(' ')?.0.split_once('-')?;
-            Some((u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?))
-        })
-        .find(|(from, to)| (*from..*to).contains(&sp))
-        .map(|(_, to)| to)
-        .ok_or_else(|| io::Error::other("no mapping holds the stack pointer"))
+    let maps = mappings::text(pid)?;
+    let found = mappings::parse(&maps).find(|mapping| mapping.range.contains(&sp));
+    found.map(|mapping| mapping.range.end).ok_or_else(|| io::Error::other("no mapping holds the stack pointer"))
 }

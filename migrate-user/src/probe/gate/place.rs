@@ -117,8 +117,8 @@ fn ends_with_call(code: &[u8; CALL_BYTES]) -> bool {
 }
 
 fn executable(pid: Pid) -> Vec<Range<u64>> {
-    let mappings = mappings::of(pid).unwrap_or_default();
-    mappings.into_iter().filter(|mapping| mapping.executable).map(|mapping| mapping.range).collect()
+    let maps = mappings::text(pid).unwrap_or_default();
+    mappings::parse(&maps).filter(mappings::Mapping::is_executable).map(|mapping| mapping.range).collect()
 }
 
 #[cfg(test)]

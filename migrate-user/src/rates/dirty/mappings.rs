@@ -1,6 +1,6 @@
 //! The mappings of a process whose pages a page-copying migration would have to send.
 
-use std::fs;
+use crate::sys::mappings;
 use std::io;
 
 /// A mapping that can be written and whose pages live nowhere else.
@@ -17,31 +17,24 @@ pub(super) struct Mapping {
 /// # Errors
 /// `ENOENT` and `ESRCH` if it has ended.
 pub(super) fn of(pid: i32) -> io::Result<Vec<Mapping>> {
-    Ok(parse(&fs::read_to_string(format!("/proc/{pid}/maps"))?))
+    Ok(parse(&mappings::text(pid)?))
 }
 
 fn parse(maps: &str) -> Vec<Mapping> {
-    maps.lines().filter_map(mapping).collect()
+    mappings::parse(maps).filter_map(counted).collect()
 }
 
-/// `7f…-7f… rw-p 00000000 00:00 0   [heap]`
-fn mapping(line: &str) -> Option<Mapping> {
-    let mut fields = line.split_ascii_whitespace();
-    let (start, end) = fields.next()?.split_once('-')?;
-    let permissions = fields.next()?;
-    let inode: u64 = fields.nth(2)?.parse().ok()?;
-    let path = fields.next().unwrap_or_default();
-    if !permissions.contains('w') {
+fn counted(mapping: mappings::Mapping<'_>) -> Option<Mapping> {
+    let (path, shared) = (mapping.name, mapping.is_shared());
+    if !mapping.is_writable() {
         return None;
     }
-    let shared = permissions.ends_with('s');
     // What is written to a shared mapping of a file is in the file; memory without a file has one of these names.
     let in_memory = ["/dev/zero", "/memfd:", "/SYSV", "/dev/shm/", "/anon_hugepage"].iter().any(|name| path.starts_with(name));
     if (shared && !in_memory) || path == "[vsyscall]" {
         return None;
     }
-    let address = |text| u64::from_str_radix(text, 16).ok();
-    Some(Mapping { start: address(start)?, end: address(end)?, shared: shared.then_some(inode) })
+    Some(Mapping { start: mapping.range.start, end: mapping.range.end, shared: shared.then_some(mapping.inode) })
 }
 
 #[cfg(test)]

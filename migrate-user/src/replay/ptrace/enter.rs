@@ -2,6 +2,7 @@
 
 use super::{ERESTART_RESTARTBLOCK, Ptrace, RESTART_CODES, RETRIES, SYSCALL_BYTES, Stopped, set_args};
 use crate::replay::backend::{At, Backend as _, BackendError, Call, Result};
+use crate::sys::mappings;
 use crate::sys::ptrace::{self, Pid, Regs, Resume, Stop};
 
 impl Ptrace {
@@ -128,12 +129,9 @@ impl Ptrace {
             return Ok(found);
         }
         let fail = |source| BackendError::Io { what: "looking for a system call instruction", pid, source };
-        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).map_err(fail)?;
-        let range = maps.lines().find(|line| line.ends_with("[vdso]")).and_then(|line| {
-            let (from, to) = line.split_once(' ')?.0.split_once('-')?;
-            Some(u64::from_str_radix(from, 16).ok()?..u64::from_str_radix(to, 16).ok()?)
-        });
-        let range = range.ok_or_else(|| fail(std::io::ErrorKind::NotFound.into()))?;
+        let maps = mappings::text(pid).map_err(fail)?;
+        let vdso = mappings::parse(&maps).find(|mapping| mapping.name == "[vdso]");
+        let range = vdso.ok_or_else(|| fail(std::io::ErrorKind::NotFound.into()))?.range;
         let mut code = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
         self.read(pid, range.start, &mut code)?;
         let at =

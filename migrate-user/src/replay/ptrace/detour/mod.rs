@@ -14,8 +14,10 @@ use super::Ptrace;
 use crate::displace::{Displaced, Refusal, Text};
 use crate::replay::backend::{At, Backend as _, BackendError, Result};
 use crate::replay::point::Point;
+use crate::sys::mappings;
+use crate::sys::pagemap::PAGE_BYTES;
 use crate::sys::ptrace::{self, Pid};
-use stub::{PAGE_BYTES, Stub, WORDS};
+use stub::{Stub, WORDS};
 
 /// Pages of a stub, in bytes.
 const STUB_BYTES: u64 = 2 * PAGE_BYTES;
@@ -77,9 +79,9 @@ impl Ptrace {
     /// Two pages that a jump at `ip` reaches. `None`: there are none.
     fn map_stub(&mut self, pid: Pid, ip: u64) -> Result<Option<u64>> {
         let fail = |source| BackendError::Io { what: "reading the mappings", pid, source };
-        let mappings = crate::sys::mappings::of(pid).map_err(fail)?;
+        let maps = mappings::text(pid).map_err(fail)?;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-        for at in room::near(&mappings, ip, STUB_BYTES) {
+        for at in room::near(mappings::parse(&maps), ip, STUB_BYTES) {
             let protection = (libc::PROT_READ | libc::PROT_WRITE) as u64;
             let args = [at, STUB_BYTES, protection, flags as u64, u64::MAX, 0];
             let ret = self.execute(pid, libc::SYS_mmap as i32, args)?;

@@ -16,10 +16,9 @@
 //! The stack is not touched. Data lies in a page of its own: a CPU that writes next to what it executes starts again each time.
 
 use crate::displace::{Displaced, Refusal};
+use crate::sys::pagemap::PAGE_BYTES;
 use crate::sys::ptrace::Regs;
 
-/// Bytes of a page: the first has the code, the second the data.
-pub(super) const PAGE_BYTES: u64 = 4096;
 /// Words of memory that can be compared.
 pub(super) const WORDS: usize = 8;
 /// General registers.
@@ -50,7 +49,7 @@ pub(super) fn numbered(regs: &Regs) -> [u64; REGISTERS] {
     all
 }
 
-/// What lies in two pages at `at`.
+/// What lies in two pages at `at`: the code, and the data.
 #[derive(Debug)]
 pub(super) struct Stub {
     pub(super) at: u64,

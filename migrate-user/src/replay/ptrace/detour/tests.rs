@@ -164,10 +164,10 @@ fn place(twins: &Twins) -> Point {
     point
 }
 
-fn code_and_maps(pid: Pid) -> (Vec<u8>, Vec<mappings::Mapping>) {
+fn code_and_maps(pid: Pid) -> (Vec<u8>, String) {
     let mut code = vec![0; 4096];
     ptrace::read_memory(pid, copied(&raw const detour_mixed), &mut code).unwrap();
-    (code, mappings::of(pid).unwrap())
+    (code, mappings::text(pid).unwrap())
 }
 
 fn search(twins: &mut Twins, place: &Point, budget: Budget) -> Result<(), BackendError> {
@@ -186,10 +186,10 @@ fn flags_red_zone_and_what_lies_relative_to_the_instruction_are_as_without_a_det
         let mut twins = twins(mixed, &raw const detour_mixed);
         twins.step(steps);
         let place = place(&twins);
-        let (replica, maps) = (twins.replica, mappings::of(twins.replica).unwrap());
+        let (replica, maps) = (twins.replica, mappings::text(twins.replica).unwrap());
         twins.backend.search(replica, &place, FEW).unwrap_or_else(|error| panic!("{when}: {error}"));
         assert_eq!(place.differing(&twins.backend.registers(replica).unwrap()), None, "{when}");
-        assert!(mappings::of(replica).unwrap() == maps, "{when} mappings are others");
+        assert!(mappings::text(replica).unwrap() == maps, "{when} mappings are others");
         assert!(code_and_maps(replica).0 == code_and_maps(twins.source).0, "{when} the code is another");
         twins.finish();
         twins.assert_equal(&when);
