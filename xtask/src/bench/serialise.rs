@@ -14,6 +14,7 @@ use super::{
     containers::{Cpus, Stage},
     pairs::{Pair, Spread},
     record,
+    report::Verdict,
     workloads::{FILE, Load, WORKLOADS, Workload},
 };
 
@@ -37,15 +38,9 @@ pub struct SerialiseArgs {
 /// One server's result.
 #[derive(Debug, Serialize)]
 struct Row {
-    name: &'static str,
-    /// Throughput recorded and serialised / neither: the median of the pairs' ratios, and their quartiles.
-    ratio: f64,
-    low: f64,
-    high: f64,
-    goal: f64,
-    met: bool,
-    pairs: usize,
-    unit: &'static str,
+    /// Of throughput recorded and serialised / neither.
+    #[serde(flatten)]
+    verdict: Verdict,
     serialised_per_s: f64,
     plain_per_s: f64,
     runs: Vec<Pair>,
@@ -53,16 +48,8 @@ struct Row {
 
 impl Row {
     fn new(workload: &Workload, runs: Vec<Pair>) -> Self {
-        let ratio = Spread::of(runs.iter().map(Pair::ratio));
         Self {
-            name: workload.name,
-            ratio: ratio.median,
-            low: ratio.low,
-            high: ratio.high,
-            goal: GOAL,
-            met: ratio.median >= GOAL,
-            pairs: runs.len(),
-            unit: workload.load.unit(),
+            verdict: Verdict::of(workload, &runs),
             serialised_per_s: Spread::of(runs.iter().map(|pair| pair.recorded)).median,
             plain_per_s: Spread::of(runs.iter().map(|pair| pair.plain)).median,
             runs,
@@ -71,7 +58,8 @@ impl Row {
 }
 
 fn servers() -> Result<Vec<Workload>> {
-    let mut all: Vec<Workload> = WORKLOADS.iter().filter(|workload| SERVERS.contains(&workload.name)).copied().collect();
+    let chosen = WORKLOADS.iter().filter(|workload| SERVERS.contains(&workload.name));
+    let mut all: Vec<Workload> = chosen.map(|workload| Workload { goal: Some(GOAL), ..*workload }).collect();
     for (name, connections, at) in THREADED {
         let server = moved::find(name).with_context(|| format!("no workload is called {name}"))?;
         let load = Load::Http { connections, at };
@@ -102,9 +90,7 @@ fn measure(stage: &mut Stage, servers: &[Workload], common: &Common) -> Result<V
         .map(|server| {
             let runs = record::pairs(stage, server, common).with_context(|| format!("measuring {}", server.name))?;
             let row = Row::new(server, runs);
-            let spread = Spread { median: row.ratio, low: row.low, high: row.high };
-            let met = if row.met { "met" } else { "MISSED" };
-            common.say(&format!("{:<14} serialised and recorded / neither {spread}, goal {GOAL}: {met}", row.name));
+            common.say(&row.verdict.line("serialised and recorded / neither"));
             Ok(row)
         })
         .collect()
