@@ -15,6 +15,7 @@ use crate::replay::backend::{At, BackendError, Result};
 use crate::replay::point::Point;
 use crate::sys::ptrace::{self, Pid, RESUME_FLAG, Resume, Stop};
 use crate::sys::signals::{is_synchronous, raised_by_itself, siginfo_code};
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// What a search may cost before it is given up.
@@ -56,13 +57,31 @@ impl Means {
     }
 }
 
+/// What tells a task from one at the place.
+#[derive(Debug)]
+enum Difference {
+    Register { name: &'static str, there: u64, here: u64 },
+    NoMemory { addr: u64 },
+    Memory { addr: u64, there: Vec<u8>, here: Vec<u8> },
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Register { name, there, here } => write!(f, "{name} was {here:#x} and not {there:#x}"),
+            Self::NoMemory { addr } => write!(f, "there was no memory at {addr:#x}"),
+            Self::Memory { addr, there, here } => write!(f, "memory at {addr:#x} was {here:02x?} and not {there:02x?}"),
+        }
+    }
+}
+
 impl Ptrace {
     pub(super) fn run_to_point(&mut self, pid: Pid, point: &Point) -> Result<()> {
         let at = self.task(pid)?.at;
         if at != At::User {
             return Err(BackendError::Unexpected { pid, stop: format!("{at:?}"), doing: "go to a point in user code" });
         }
-        if self.is_there(pid, point)? {
+        if self.difference(pid, point)?.is_none() {
             return Ok(());
         }
         self.pass_exit(pid, "go to a point in user code")?;
@@ -78,29 +97,20 @@ impl Ptrace {
         found
     }
 
-    /// Registers and memory are those of the place.
-    fn is_there(&self, pid: Pid, point: &Point) -> Result<bool> {
-        Ok(point.differing(&self.task(pid)?.regs).is_none() && memory_equals(pid, point))
-    }
-
-    /// What tells a task at the place's instruction from one at the place.
-    fn differing(&self, pid: Pid, point: &Point) -> Option<String> {
-        let regs = self.task(pid).ok()?.regs;
-        if regs.rip != point.regs.rip {
-            return None;
+    /// The first thing in which a task differs from the place. `None`: it is there.
+    fn difference(&self, pid: Pid, point: &Point) -> Result<Option<Difference>> {
+        if let Some((name, there, here)) = point.differing(&self.task(pid)?.regs) {
+            return Ok(Some(Difference::Register { name, there, here }));
         }
-        if let Some((name, there, here)) = point.differing(&regs) {
-            return Some(format!("{name} was {here:#x} and not {there:#x}"));
-        }
-        point.memory.iter().find_map(|(addr, bytes)| {
+        Ok(point.memory.iter().find_map(|(addr, bytes)| {
             let mut here = vec![0; bytes.len()];
             if ptrace::read_memory(pid, *addr, &mut here).is_err() {
-                return Some(format!("there was no memory at {addr:#x}"));
+                return Some(Difference::NoMemory { addr: *addr });
             }
             let at = here.iter().zip(bytes).position(|(here, there)| here != there)? & !7;
             let word = |bytes: &[u8]| bytes[at..bytes.len().min(at + 8)].to_vec();
-            Some(format!("memory at {:#x} was {:02x?} and not {:02x?}", addr + at as u64, word(&here), word(bytes)))
-        })
+            Some(Difference::Memory { addr: addr + at as u64, there: word(bytes), here: word(&here) })
+        }))
     }
 
     pub(super) fn search(&mut self, pid: Pid, point: &Point, budget: Budget) -> Result<()> {
@@ -128,18 +138,17 @@ impl Ptrace {
         ptrace::set_breakpoint(pid, ip)?;
         loop {
             if self.task(pid)?.regs.rip == ip {
-                let inside = match &rep {
-                    Some(rep) => self.go_inside(pid, point, rep)?,
-                    None => false,
-                };
-                if inside || self.is_there(pid, point)? {
+                if let Some(rep) = &rep {
+                    self.go_inside(pid, point, rep)?;
+                }
+                let Some(difference) = self.difference(pid, point)? else {
                     let task = self.task_mut(pid)?;
                     task.regs.eflags = point.regs.eflags;
                     task.dirty = true;
                     return Ok(());
-                }
-                differs = self.differing(pid, point);
-                self.leave_in_vain(pid, point, means, &mut order)?;
+                };
+                self.leave_in_vain(pid, point, &difference, means, &mut order)?;
+                differs = Some(difference);
                 if hits >= DETOUR_AFTER && rep.is_none() && matches!(means, Means::Breakpoint(None)) {
                     *means = self.take_detour(pid, point, &order)?;
                 }
@@ -168,9 +177,16 @@ impl Ptrace {
     }
 
     /// The task is at the place's instruction, but not at the place: it is to go on, and something may be learnt from that.
-    fn leave_in_vain(&mut self, pid: Pid, point: &Point, means: &mut Means, order: &mut Order) -> Result<()> {
+    fn leave_in_vain(
+        &mut self,
+        pid: Pid,
+        point: &Point,
+        difference: &Difference,
+        means: &mut Means,
+        order: &mut Order,
+    ) -> Result<()> {
         if let Means::Detour(detour) = means {
-            if point.differing(&self.task(pid)?.regs).is_none() {
+            if !matches!(difference, Difference::Register { .. }) {
                 self.teach_detour(pid, point, detour)?;
             }
             let task = self.task_mut(pid)?;
@@ -250,10 +266,10 @@ impl Ptrace {
         }
     }
 
-    /// Before an instruction that repeats: makes those turns that lie between here and the place. True: it stands there.
-    fn go_inside(&mut self, pid: Pid, point: &Point, rep: &Rep) -> Result<bool> {
+    /// Before an instruction that repeats: makes those turns that lie between here and the place.
+    fn go_inside(&mut self, pid: Pid, point: &Point, rep: &Rep) -> Result<()> {
         let before = self.task(pid)?.regs;
-        let Some(turns) = rep.turns(&before, &point.regs) else { return Ok(false) };
+        let Some(turns) = rep.turns(&before, &point.regs) else { return Ok(()) };
         let task = self.task_mut(pid)?;
         task.regs.rcx = turns;
         task.dirty = true;
@@ -271,15 +287,8 @@ impl Ptrace {
         task.regs.rcx += before.rcx - turns;
         task.regs.rip = point.regs.rip;
         task.dirty = true;
-        self.is_there(pid, point)
+        Ok(())
     }
-}
-
-fn memory_equals(pid: Pid, point: &Point) -> bool {
-    point.memory.iter().all(|(addr, bytes)| {
-        let mut here = vec![0; bytes.len()];
-        ptrace::read_memory(pid, *addr, &mut here).is_ok() && here == *bytes
-    })
 }
 
 #[cfg(test)]
