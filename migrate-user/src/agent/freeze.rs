@@ -33,19 +33,18 @@ pub(super) struct FreezeTimes {
 /// were frozen.
 fn freeze_tasks(recording: &Recording, namespace: &File) -> Result<Instant, Failure> {
     let (freezer, diag) = (recording.cgroup.freezer(), Diag::open_in(namespace).map_err(text)?);
-    for _ in 1..FREEZES {
+    let mut left = FREEZES;
+    loop {
         let frozen_at = Instant::now();
         freezer.freeze().map_err(text)?;
-        if !diag.unix().map_err(text)?.iter().any(|socket| socket.listening && socket.receive_queue > 0) {
+        left -= 1;
+        // What the last one meets, the capture tells.
+        if left == 0 || !diag.unix().map_err(text)?.iter().any(|socket| socket.listening && socket.receive_queue > 0) {
             return Ok(frozen_at);
         }
         freezer.thaw().map_err(text)?;
         std::thread::sleep(LET_RUN);
     }
-    // What it meets now, the capture tells.
-    let frozen_at = Instant::now();
-    freezer.freeze().map_err(text)?;
-    Ok(frozen_at)
 }
 
 /// Freezes a container. On an error it may be half frozen: thaw it.

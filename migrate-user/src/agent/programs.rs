@@ -133,9 +133,7 @@ impl Daemon {
 
     /// Replays a log in a fresh container.
     pub async fn replay(&self, request: ReplayRequest) -> Result<ReplayReport, ApiError> {
-        let file = File::open(&request.file)
-            .map_err(|error| ApiError::new(Code::Usage, format!("cannot read {}: {error}", request.file.display())))?;
-        let mut log = LogReader::new(BufReader::new(file)).map_err(|error| bad_log(&error))?;
+        let mut log = open_log(&request.file)?;
         let recipe = check_meta(log.meta())?;
         let proofs = if request.verify { Some(proofs(&request.file)?) } else { None };
         if !self.docker.image_present(&recipe.image_id).await.map_err(failed)? {
@@ -212,11 +210,15 @@ impl Daemon {
     }
 }
 
+fn open_log(path: &Path) -> Result<LogReader<BufReader<File>>, ApiError> {
+    let file = File::open(path);
+    let file = file.map_err(|error| ApiError::new(Code::Usage, format!("cannot read {}: {error}", path.display())))?;
+    LogReader::new(BufReader::new(file)).map_err(|error| bad_log(&error))
+}
+
 /// What a log has of the memory of the processes that ended: it stands behind all records.
 fn proofs(path: &Path) -> Result<Vec<Proof>, ApiError> {
-    let file =
-        File::open(path).map_err(|error| ApiError::new(Code::Usage, format!("cannot read {}: {error}", path.display())))?;
-    let mut log = LogReader::new(BufReader::new(file)).map_err(|error| bad_log(&error))?;
+    let mut log = open_log(path)?;
     while log.next_chunk().map_err(|error| bad_log(&error))?.is_some() {}
     let proofs = log.into_end().map_err(|error| bad_log(&error))?.proofs;
     if proofs.is_empty() {

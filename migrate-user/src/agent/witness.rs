@@ -5,7 +5,7 @@ use super::fault;
 use crate::golive::Task;
 use crate::replay::ends::Witness;
 use crate::round::Proof;
-use crate::verify::{Compared, EndPrint, Layout, Standing, VerifyError};
+use crate::verify::{EndPrint, Layout, Standing, Taken, VerifyError};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,7 +37,7 @@ impl Comparer {
         (Self { proofs, told: HashSet::new(), compares, found: Arc::clone(&found) }, found)
     }
 
-    fn count(&self, process: u32, compared: Result<Compared, String>) {
+    fn count(&self, process: u32, compared: Result<Taken, String>) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         match compared {
             Ok(compared) => found.add(&compared),

@@ -66,11 +66,8 @@ fn text(report: &ReplayReport) -> String {
 
 /// `memory: 4,211 pages of 7 processes compared; 3 loader, 2 below_stack pages differ as they may`
 fn memory_text(memory: &MemoryReport) -> String {
-    let mut out = format!(
-        "memory: {} pages of {} processes compared",
-        count(memory.pages_compared),
-        count(memory.processes_compared)
-    );
+    let mut out =
+        format!("memory: {} pages of {} processes compared", count(memory.pages_compared), count(memory.processes_compared));
     if !memory.pages_differing.is_empty() {
         let kinds: Vec<_> = memory.pages_differing.iter().map(|(kind, pages)| format!("{} {kind}", count(*pages))).collect();
         out.push_str(&format!("; pages that differ: {}", kinds.join(", ")));

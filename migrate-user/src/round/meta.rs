@@ -120,15 +120,9 @@ impl Memory {
 
     /// Bytes of its text.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn text_bytes(&self) -> usize {
         let (Self::Print(text) | Self::Unknown(text)) = self;
         text.len()
-    }
-
-    /// Of a text without bytes.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 

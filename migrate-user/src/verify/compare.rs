@@ -23,7 +23,7 @@ pub struct Taken {
     /// Pages of which either side has a copy.
     pub compared: u64,
     pub differing: BTreeMap<Kind, u64>,
-    /// The first of them, before others those that no kind explains: process, address, mapping, kind.
+    /// Some of them, before others those that no kind explains: process, address, mapping, kind.
     pub places: Vec<String>,
 }
 

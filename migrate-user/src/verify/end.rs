@@ -4,7 +4,7 @@
 //! and whose kind only their bytes tell: the page of each stack pointer, those with a signal's frame, those with what `cpuid` says. Of
 //! all others there are hashes, and a page that differs is told by its place.
 
-use super::compare::{is_zero_when_absent, place};
+use super::compare::{Taken, is_zero_when_absent, place};
 use super::error::VerifyError;
 use super::hash;
 use super::kind::{Kind, RED_ZONE_BYTES, holds_cpu_number, holds_frame};
@@ -56,16 +56,6 @@ pub struct Standing {
     pub sp: u64,
 }
 
-/// What a comparison has found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Compared {
-    /// Pages of which either side has a copy.
-    pub pages: u64,
-    pub differing: BTreeMap<Kind, u64>,
-    /// Pages that should not differ: process, address, mapping, kind.
-    pub places: Vec<String>,
-}
-
 impl EndPrint {
     /// Of a process all of whose tasks, `tasks`, stand still for their tracer, the caller. `alone`: no other process of the container
     /// can write what this one shares.
@@ -80,18 +70,6 @@ impl EndPrint {
         let stood = tasks.iter().map(|&pid| stood(pid)).collect::<Result<Vec<_>, _>>()?;
         let bytes = kept(&layout, &print, &stood)?;
         Ok(Self { process, print, tasks: stood, objects, bytes })
-    }
-
-    /// The process's number.
-    #[must_use]
-    pub const fn process(&self) -> u32 {
-        self.process
-    }
-
-    /// Pages that it has.
-    #[must_use]
-    pub fn pages(&self) -> u64 {
-        self.print.pages().count() as u64
     }
 
     /// The form that a log holds.
@@ -119,11 +97,12 @@ impl EndPrint {
         }
     }
 
-    /// Compares a replica's process, whose tasks `tasks` stand still for their tracer, the caller.
+    /// Compares a replica's process, whose tasks `tasks` stand still for their tracer, the caller. Named are pages alone that no kind
+    /// explains.
     ///
     /// # Errors
     /// [`VerifyError::Mapping`] if it maps something else.
-    pub fn compare(&self, tasks: &[Standing]) -> Result<Compared, VerifyError> {
+    pub fn compare(&self, tasks: &[Standing]) -> Result<Taken, VerifyError> {
         let Some(first) = tasks.first() else { return Err(VerifyError::Unmapped { pid: 0, page: 0 }) };
         let layout = Layout::of(&[Task { ns_tid: self.process.cast_signed(), host_pid: first.pid }])?;
         mapping::difference(self.process, self.print.mappings(self.process), layout.mappings(self.process))?;
@@ -133,7 +112,7 @@ impl EndPrint {
         let theirs: BTreeMap<Page, hash::Hash> = self.print.pages().collect();
         let ours: BTreeMap<Page, hash::Hash> = ours.pages().collect();
         let all: BTreeSet<Page> = theirs.keys().chain(ours.keys()).copied().collect();
-        let mut found = Compared { pages: all.len() as u64, ..Compared::default() };
+        let mut found = Taken { compared: all.len() as u64, ..Taken::default() };
         for page in all {
             let (their_hash, their_bytes) = match theirs.get(&page) {
                 Some(hash) => (*hash, kept.get(&page).map(|bytes| bytes.to_vec())),

@@ -25,7 +25,7 @@ mod print;
 pub mod registers;
 
 pub use compare::{Comparison, Taken};
-pub use end::{Compared, EndPrint, Standing};
+pub use end::{EndPrint, Standing};
 pub use error::VerifyError;
 pub use kind::Kind;
 pub use layout::Layout;

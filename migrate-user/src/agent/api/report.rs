@@ -251,13 +251,13 @@ pub struct MemoryReport {
 
 impl MemoryReport {
     /// Takes what was found of one process.
-    pub fn add(&mut self, compared: &crate::verify::Compared) {
+    pub fn add(&mut self, found: &crate::verify::Taken) {
         self.processes_compared += 1;
-        self.pages_compared += compared.pages;
-        for (kind, pages) in &compared.differing {
+        self.pages_compared += found.compared;
+        for (kind, pages) in &found.differing {
             *self.pages_differing.entry(kind.name().to_owned()).or_default() += pages;
         }
-        self.differences.extend(compared.places.iter().cloned());
+        self.differences.extend(found.places.iter().cloned());
     }
 }
 

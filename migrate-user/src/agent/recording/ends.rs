@@ -52,10 +52,10 @@ impl Ends {
             self.tasks.remove(&host_tid);
         }
         let Some((process, mut memory)) = key.and_then(|key| self.pending.remove(&key)) else { return };
-        if self.bytes + memory.len() + PROOF_BYTES > PRINTS_BYTES {
+        if self.bytes + memory.text_bytes() + PROOF_BYTES > PRINTS_BYTES {
             memory = Memory::Unknown("the log has no room for more prints".to_owned());
         }
-        let bytes = memory.len() + PROOF_BYTES;
+        let bytes = memory.text_bytes() + PROOF_BYTES;
         if self.bytes + bytes <= MAX_BYTES {
             self.bytes += bytes;
             self.proofs.processes.push(Proof { seq, process, memory });
