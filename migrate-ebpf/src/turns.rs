@@ -26,9 +26,9 @@ const ENOSYS: i64 = 38;
 /// include/linux/sched.h
 const PF_EXITING: u32 = 4;
 
-/// How long a task may hold the CPU, in ns, until the next of its calls ends its turn. Set by the loader.
-#[unsafe(no_mangle)]
-static TURN_NS: u64 = 500_000;
+/// How long a task may hold the CPU, in ns, until the next of its calls ends its turn: what the fair class gives, too. Ending it costs
+/// a signal, which the program sends by an interrupt, and a stop for the tracer.
+const TURN_NS: u64 = 2_000_000;
 
 /// Bytes of the stack that a [`Left`] has behind a call, where the record before it tells the place.
 pub const STACK_BYTES: usize = 64;
@@ -142,8 +142,9 @@ pub fn after_call(container: &Container, task: Kptr) {
     let Some(turn) = TURNS.get_ptr_mut(container.slot) else { return };
     // SAFETY: the tasks of the slot run on this CPU, and so does this program, which is not interrupted by another of ours.
     let turn = unsafe { &mut *turn };
-    let now = clock::exact_ns();
-    if now - turn.since_ns > crate::kernel::constant(&raw const TURN_NS) && hold::send(reason::ROTATE) {
+    // It may have begun behind this tick.
+    let now = clock::tick_ns();
+    if now.saturating_sub(turn.since_ns) > TURN_NS && hold::send(reason::ROTATE) {
         turn.since_ns = now;
     }
 }
