@@ -65,6 +65,7 @@ pub const WORKLOADS: &[Workload] = &[
     tested("dynamic", Image::Python, &[], Load::Book { port: 8080, sessions: 10, requests_per_s: 50 }, Check::Clients),
     tested("prefork", Image::Guests, &["/guests", "prefork"], Load::None, Check::Chain),
     tested("inputs", Image::Guests, &["/guests", "inputs"], Load::None, Check::Chain),
+    tested("handover", Image::Guests, &["/guests", "handover"], Load::None, Check::Chain),
     with("table", Image::Guests, &["/guests", "table"], Load::None, Check::Chain),
     tested("threads", Image::Guests, &["/guests", "threads"], Load::None, Check::Links),
     tested("shm", Image::Guests, &["/guests", "shm"], Load::None, Check::Links),

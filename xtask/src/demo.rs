@@ -18,8 +18,8 @@ use crate::{build, lab as lab_command, paths, setup};
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// idle, web, static, dynamic, prefork, inputs, table, threads, shm, signals, redis, apache-event, apache-prefork, python-threads,
-    /// nodejs, java, sqlite or sqlite-wal
+    /// idle, web, static, dynamic, prefork, inputs, handover, table, threads, shm, signals, redis, apache-event, apache-prefork,
+    /// python-threads, nodejs, java, sqlite or sqlite-wal
     #[arg(long, short, default_value = "web")]
     workload: String,
     /// Move so many times, each from a fresh start; the last line is a summary

@@ -1,9 +1,10 @@
 //! The sending side of a move: carries out what [`wire::source`](crate::wire::source) says.
 //!
-//! [`drive`] is the loop, [`actions`] what its steps do, [`proof`] what the target compares, [`rounds`](super::rounds) the book-keeping, [`resolve`] what comes after an
+//! [`drive`] is the loop, [`actions`] what its steps do, [`capture`] the one that reads the frozen container, [`proof`] what the target compares, [`rounds`](super::rounds) the book-keeping, [`resolve`] what comes after an
 //! agent's end or from an operator.
 
 mod actions;
+mod capture;
 mod drive;
 mod proof;
 mod resolve;
@@ -59,6 +60,10 @@ struct Sending<'a> {
     policy: Policy,
     report: MoveReport,
     frozen_at: Option<Instant>,
+    /// Why it could not be captured when it was frozen last.
+    not_now: String,
+    /// It is not frozen again before.
+    not_before: Option<Instant>,
     inodes: Inodes,
     /// Nobody waits for the outcome.
     patient: bool,
@@ -188,6 +193,8 @@ impl<'a> Sending<'a> {
             policy: Policy::default(),
             report: MoveReport::default(),
             frozen_at: None,
+            not_now: String::new(),
+            not_before: None,
             inodes: Inodes::default(),
             patient: false,
             mark: Instant::now(),

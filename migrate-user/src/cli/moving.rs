@@ -125,6 +125,10 @@ fn text(report: &MoveReport) -> String {
         ];
         let parts: Vec<_> = parts.iter().map(|(part, us)| format!("{part} {}", micros(*us))).collect();
         out.push_str(&format!("\ndown time    {}  ({})\n", micros(down.total_us), parts.join(", ")));
+        if report.cut_over_tries > 1 {
+            let (undone, frozen) = (report.cut_over_tries - 1, micros(report.undone_freezes_us));
+            out.push_str(&format!("put off      {undone} times, frozen for {frozen} together before it ran on\n"));
+        }
         out.push_str(&format!("total        {}\n", micros(report.total_us)));
         out.push_str(&format!("connections  {} handed over\n", count(report.connections)));
         out.push_str(&format!(
@@ -194,6 +198,8 @@ mod tests {
             moved: true,
             rounds: vec![round],
             down: DownTime { freeze_us: 300, replay_us: 61_200, total_us: 84_100, ..DownTime::default() },
+            cut_over_tries: 3,
+            undone_freezes_us: 20_500,
             connections: 100,
             pages_compared: Some(2048),
             pages_differing: Some(2),
@@ -205,6 +211,7 @@ mod tests {
         assert!(text.starts_with("web moved to h2:7077\n"), "{text}");
         assert!(text.contains("    1    1,204  1.00 MiB"), "{text}");
         assert!(text.contains("down time    84.1 ms  (freeze 300 us, last round 0 us, replay 61.2 ms"), "{text}");
+        assert!(text.contains("put off      2 times, frozen for 20.5 ms together"), "{text}");
         assert!(text.contains("2,048 compared, 2 differed and were shipped (loader 2)"), "{text}");
         assert!(text.contains("100 handed over") && text.ends_with("warning: something\n"), "{text}");
     }

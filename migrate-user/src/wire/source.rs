@@ -9,6 +9,10 @@
 //! Failure contract: until [`Action::Write`] of [`SourceState::Committed`] is answered, every failure ends in
 //! [`Outcome::Aborted`] with the source running. From then on the source thaws only if the target says that its replica is
 //! gone, and is killed only if the target says that it is live.
+//!
+//! Not every failure ends a migration. What the container's kernel objects hold may be such that it cannot be taken along at this moment
+//! ([`Output::NotNow`]). The target has been told of the freeze by nothing but [`Final`], which was not sent: it waits for a round
+//! as before. So the source thaws, goes back to [`Phase::Round`], and is to be cut over again, [`CUT_OVERS`] times in all.
 
 use super::actions::{Phase, Queue};
 use super::durable::SourceState;
@@ -17,6 +21,9 @@ use super::message::{
     Abort, Final, Go, ImageDone, LayerDone, Memory, Message, MigrationId, Pages, Prepare, Round, Status, Verdict, WINDOW,
 };
 use crate::round::{Chain, Chunk};
+
+/// How often the source is frozen before a migration is given up because its objects could not be captured any time.
+pub const CUT_OVERS: u32 = 10;
 
 /// What the executor is to do. Each may be repeated after a crash and must then do no harm.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +37,7 @@ pub enum Action {
     SendLayer,
     /// Freeze the container, mute its interface, drain the ring, close the last chunk.
     Freeze,
-    /// Read the frozen container's kernel objects; answered by [`Output::Snapshot`].
+    /// Read the frozen container's kernel objects; answered by [`Output::Snapshot`] or [`Output::NotNow`].
     Capture,
     /// Hash the frozen container's memory and read its tasks' registers; answered by [`Output::Memory`].
     Hash,
@@ -57,6 +64,8 @@ pub enum Output {
     None,
     /// Of [`Action::Capture`].
     Snapshot(Vec<u8>),
+    /// Of [`Action::Capture`]: nothing is wrong, but the container must run on before it can be captured; why.
+    NotNow(String),
     /// Of [`Action::Hash`].
     Memory(Vec<u8>),
     /// Of [`Action::ReadPages`].
@@ -86,6 +95,8 @@ pub struct Source {
     replayed: u64,
     frozen: bool,
     drained: bool,
+    /// How often it was frozen for nothing.
+    put_off: u32,
     final_queued: bool,
     memory_queued: bool,
     /// Whether the target has said that it knows nothing of a migration that was committed.
@@ -133,6 +144,7 @@ impl Source {
             replayed: 0,
             frozen: false,
             drained: false,
+            put_off: 0,
             final_queued: false,
             memory_queued: false,
             forgotten: false,
@@ -163,6 +175,12 @@ impl Source {
                 if self.verifies() {
                     self.queue.push(Action::Hash);
                 }
+            }
+            (Action::Capture, Output::NotNow(why)) if self.phase == Phase::Final => self.not_now(&why),
+            // Only after `NotNow`: whatever else thaws it has left this phase.
+            (Action::Thaw { .. }, _) if self.phase == Phase::Final => {
+                (self.frozen, self.drained) = (false, false);
+                self.phase = Phase::Round;
             }
             (Action::Hash, Output::Memory(bytes)) if self.phase == Phase::Final => {
                 self.memory_queued = true;
@@ -291,7 +309,7 @@ impl Source {
         self.queue.push(Action::Send(Round { round, chunk: chunk.into_bytes().into() }.into()));
     }
 
-    /// The policy has decided for the last round: freezes the container.
+    /// The policy has decided for the last round: freezes the container. It may have to be decided again: see [`Self::put_off`].
     pub fn cut_over(&mut self) {
         if self.phase == Phase::Round {
             self.phase = Phase::Final;
@@ -335,6 +353,13 @@ impl Source {
     #[must_use]
     pub const fn progress(&self) -> (u64, u64) {
         (self.sent, self.replayed)
+    }
+
+    /// How often the container was frozen, could not be captured at that moment, and ran on; the next [`Self::cut_over`] had better
+    /// wait a little.
+    #[must_use]
+    pub const fn put_off(&self) -> u32 {
+        self.put_off
     }
 
     /// In doubt about a migration that the target has no trace of: only [`Self::operator`] can end it.
@@ -386,6 +411,15 @@ impl Source {
                 self.forgotten = true;
                 self.ask_again();
             }
+        }
+    }
+
+    fn not_now(&mut self, why: &str) {
+        self.put_off += 1;
+        if self.put_off < CUT_OVERS {
+            self.queue.push(Action::Thaw { attempt: 0 });
+        } else {
+            self.abort(&format!("{why}; it was frozen {CUT_OVERS} times"), true);
         }
     }
 

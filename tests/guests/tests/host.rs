@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Trial::test("an_unknown_guest_is_refused_by_name", an_unknown_guest_is_refused_by_name),
         Trial::test("prefork_prints_every_job_once", || numbers_are_complete("prefork", "job", 700)),
         Trial::test("inputs_prints_every_step_once", || numbers_are_complete("inputs", "step", 60)),
+        Trial::test("handover_prints_every_step_once", || numbers_are_complete("handover", "step", 10)),
         Trial::test("prefork_ends_on_sigterm", || ends_on_sigterm("prefork")),
         Trial::test("inputs_ends_on_sigterm", || ends_on_sigterm("inputs")),
     ];

@@ -39,6 +39,8 @@ pub struct Outcome {
     /// Command accepted to target live.
     pub total_ms: f64,
     pub rounds: usize,
+    /// How often the source was frozen.
+    pub cut_over_tries: u64,
     pub log_bytes: u64,
     pub log_bytes_compressed: u64,
     pub image_bytes: u64,
@@ -113,6 +115,7 @@ impl Outcome {
         self.down_ms = ms("/down/total_us");
         self.total_ms = ms("/total_us");
         self.rounds = report["rounds"].as_array().map_or(0, Vec::len);
+        self.cut_over_tries = number("/cut_over_tries");
         self.log_bytes = number("/log_bytes");
         self.log_bytes_compressed = number("/log_bytes_compressed");
         self.image_bytes = number("/image_bytes");

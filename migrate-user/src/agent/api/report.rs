@@ -71,6 +71,12 @@ pub struct MoveReport {
     pub dry_run: bool,
     pub rounds: Vec<RoundReport>,
     pub down: DownTime,
+    /// How often the container was frozen. Each time but the last it held something that could not be taken along at that moment, and ran on.
+    #[serde(default)]
+    pub cut_over_tries: u32,
+    /// How long it was frozen each time but the last, together.
+    #[serde(default)]
+    pub undone_freezes_us: u64,
     /// From the command accepted to the target live.
     pub total_us: u64,
     /// Of the base image; 0 when the target had it.

@@ -1,27 +1,22 @@
 //! What the state machine's actions do on this host.
 
 use super::Sending;
-use crate::agent::cutover::{self, CutOver};
+use crate::agent::cutover;
 use crate::agent::daemon::{DEVICE, has_device};
 use crate::agent::errors::{Failure, micros, text};
 use crate::agent::freeze::freeze;
-use crate::agent::host;
 use crate::agent::link::Link;
 use crate::agent::target::back_off;
-use crate::golive::{self, CaptureError, stragglers};
+use crate::golive::{self, stragglers};
 use crate::probe::mute::{Mute, MuteMode};
-use crate::sys::neighbours;
 use crate::wire::durable::Side;
 use crate::wire::message::{DATA_BYTES, ImageData, Late, LayerData};
 use crate::wire::source::{Action, Output};
 use crate::wire::{Blob, Message};
 use futures_util::StreamExt as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::AsyncReadExt as _;
-
-/// How often a capture is tried again that met something on its way.
-const CAPTURES: u32 = 3;
 
 impl Sending<'_> {
     pub(super) async fn carry_out(&mut self, action: Action) -> Result<Output, Failure> {
@@ -35,7 +30,7 @@ impl Sending<'_> {
             Action::SendImage => self.send_image().await.map(|()| Output::None),
             Action::SendLayer => self.send_layer().await.map(|()| Output::None),
             Action::Freeze => self.freeze().await.map(|()| Output::None),
-            Action::Capture => self.capture().await.map(Output::Snapshot),
+            Action::Capture => self.capture().await,
             Action::Hash => self.proof.hashed().await.map(Output::Memory),
             Action::ReadPages(pages) => self.proof.read(pages).await.map(Output::Pages),
             Action::Thaw { attempt } => {
@@ -101,58 +96,13 @@ impl Sending<'_> {
         self.mute = mute;
         self.stragglers = stragglers;
         self.frozen_at = Some(times.frozen_at);
+        self.report.cut_over_tries += 1;
         self.mark = Instant::now();
         self.report.down.freeze_us = micros(times.freeze);
         self.report.down.last_round_us = micros(times.flush);
         self.proof.begin(&frozen);
-        if times.queued > 0 {
-            self.report.connections_lost = u64::from(times.queued);
-            self.report.warnings.push(format!("{} connections that nobody had accepted were lost", times.queued));
-        }
+        self.report.connections_lost = u64::from(times.queued);
         Ok(())
-    }
-
-    async fn capture(&mut self) -> Result<Vec<u8>, Failure> {
-        let recording = Arc::clone(self.recording.as_ref().ok_or("the container is not recorded any more")?);
-        self.mark = Instant::now();
-        let stragglers = self.stragglers.take();
-        let inodes = self.inodes;
-        let captured = tokio::task::spawn_blocking(move || {
-            let frozen_ns = host::monotonic_ns();
-            let tasks = cutover::tasks(&recording.cgroup)?;
-            let mut tries = 0;
-            let mut snapshot = loop {
-                match golive::capture(&tasks) {
-                    Ok(snapshot) => break snapshot,
-                    Err(CaptureError::Retry { .. }) if tries < CAPTURES => {
-                        tries += 1;
-                        std::thread::sleep(Duration::from_millis(2));
-                    }
-                    Err(error) => return Err(error.to_string()),
-                }
-            };
-            let waits = cutover::waits(&recording.probes.recorder, &recording.cgroup)?;
-            let stopped = recording.stopped().ok_or("the signals that wait could not be read")?;
-            let registers;
-            (snapshot.signals, registers) = stopped.into_iter().map(|task| (task.signals, task.registers)).unzip();
-            let mut caught = Vec::new();
-            let mut stragglers = stragglers;
-            if let Some(stragglers) = &mut stragglers {
-                let namespace = std::fs::File::open(format!("/proc/{}/ns/net", recording.init)).map_err(text)?;
-                snapshot.neighbours = neighbours::known(&namespace, DEVICE).map_err(text)?;
-                // Those that are lost are sent again by their sender's timer.
-                (caught, _) = stragglers.take().map_err(text)?;
-            }
-            Ok((CutOver { frozen_ns, snapshot, waits, inodes, stragglers: caught }, stragglers, registers))
-        });
-        let (cutover, stragglers, registers) = captured.await.map_err(text)??;
-        self.proof.registers = registers;
-        // It goes on catching until the target has the address: see `forward_late`.
-        self.stragglers = stragglers;
-        self.report.connections = cutover.connections();
-        let bytes = postcard::to_stdvec(&cutover).map_err(text)?;
-        self.caught = cutover.stragglers;
-        Ok(bytes)
     }
 
     /// What peers sent to this host between the capture and the target's announcement follows the container, so that they need not
@@ -196,7 +146,10 @@ impl Sending<'_> {
             Err(error) => return Err(error.to_string()),
         }
         tokio::task::spawn_blocking(move || cgroup.freezer().thaw()).await.map_err(text)?.map_err(text)?;
-        self.frozen_at = None;
+        if let Some(frozen_at) = self.frozen_at.take() {
+            self.report.undone_freezes_us += micros(frozen_at.elapsed());
+        }
+        self.proof.forget();
         self.deliver_here(pid);
         tracing::info!(pid, "the source goes on");
         Ok(())

@@ -1,14 +1,14 @@
 //! The loop of a move: actions out, messages in, chunks handed over, rounds decided about.
 
 use super::{SILENCE, Sending, in_doubt};
-use crate::agent::api::{ApiError, MoveReport, Progress};
+use crate::agent::api::{ApiError, DownTime, MoveReport, Progress};
 use crate::agent::errors::{Failure, micros, text};
 use crate::agent::fault;
 use crate::agent::recording::{Recording, RecordingError};
 use crate::inodes::InodeReport;
-use crate::round::policy::Decision;
+use crate::round::policy::{Decision, MIN_ROUND, PATIENCE};
 use crate::round::spool::Totals;
-use crate::wire::source::{Action, Outcome};
+use crate::wire::source::{Action, CUT_OVERS, Outcome};
 use crate::wire::{Message, Phase, Source};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ use tokio::sync::mpsc;
 
 /// How often the log is looked at while rounds are made.
 const TICK: Duration = Duration::from_millis(2);
+/// How long a container runs on at least that could not be captured when it was frozen: so many times as long as that has happened.
+const PUT_OFF: Duration = Duration::from_millis(50);
 /// How long a committed move waits for the target before its client is told that it is in doubt.
 const DOUBT: Duration = Duration::from_secs(3);
 
@@ -58,9 +60,13 @@ impl Sending<'_> {
                 }
             }
             if told != Some(source.phase()) {
+                let is_back = (told, source.phase()) == (Some(Phase::Final), Phase::Round);
                 told = Some(source.phase());
                 tracing::info!(phase = source.phase().name(), "move");
-                let message = format!("{}: {}", self.report.name, source.phase().name());
+                let mut message = format!("{}: {}", self.report.name, source.phase().name());
+                if is_back {
+                    message.push_str(&format!(", {}", self.put_off(source.put_off())));
+                }
                 let event = Progress { phase: source.phase().name().to_owned(), message, ..Progress::default() };
                 // The client may be gone.
                 let _ = progress.try_send(event);
@@ -152,10 +158,22 @@ impl Sending<'_> {
         let _ = progress.try_send(event);
         match decision {
             Decision::Another => {}
+            Decision::Final { .. } if self.not_before.is_some_and(|at| Instant::now() < at) => {}
             Decision::Final { .. } => source.cut_over(),
             Decision::GiveUp(why) => return Err(why.to_string()),
         }
         Ok(())
+    }
+
+    /// The container runs on that could not be captured: what follows is as if it had not been frozen. What is to be told.
+    fn put_off(&mut self, times: u32) -> String {
+        let pause = PUT_OFF * times;
+        self.not_before = Some(Instant::now() + pause);
+        self.report.down = DownTime::default();
+        // Rounds that are made only to wait are none of those that the replica is given to catch up.
+        let rounds = pause.as_millis().div_ceil(MIN_ROUND.as_millis()) as u32 + PATIENCE as u32;
+        self.policy.max_rounds = self.policy.max_rounds.saturating_add(rounds);
+        format!("{}; frozen {times} of {CUT_OVERS} times, again in {} ms", self.not_now, pause.as_millis())
     }
 
     /// Looks at times in messages before the state machine takes them.
@@ -208,6 +226,10 @@ impl Sending<'_> {
         self.report.rounds = rounds;
         self.report.log_bytes = log_bytes;
         self.report.log_bytes_compressed = compressed;
+        if self.report.connections_lost > 0 {
+            let lost = self.report.connections_lost;
+            self.report.warnings.push(format!("{lost} connections that nobody had accepted were lost"));
+        }
         if let Some(recording) = &self.recording {
             recording.hurry(false);
         }

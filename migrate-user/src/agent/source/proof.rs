@@ -37,6 +37,11 @@ impl Proof {
         }));
     }
 
+    /// The container runs again: what was read of it is of no use. Hashes that are being made end unread.
+    pub(super) fn forget(&mut self) {
+        *self = Self::new(self.verify);
+    }
+
     /// What the target compares with.
     pub(super) async fn hashed(&mut self) -> Result<Vec<u8>, Failure> {
         let hashing = self.hashing.take().ok_or("the container is not frozen")?;

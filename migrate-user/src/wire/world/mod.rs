@@ -36,13 +36,13 @@ pub enum Violation {
     Stuck(Phase),
 }
 
-/// How many chunks the source's spool holds.
+/// How many chunks the source makes before it is frozen first. It makes another one each time that it runs on.
 const CHUNKS: usize = 3;
 
 static SPOOL: LazyLock<Vec<Chunk>> = LazyLock::new(|| {
     let record =
         |seq| Record { head: Header { len: 96, kind: Kind::Syscall as u8, seq, ..Header::default() }, payload: Vec::new() };
-    (0..CHUNKS as u64).filter_map(|n| Chunk::encode(n, &[record(n)]).ok()).collect()
+    (0..CHUNKS as u64 + u64::from(source::CUT_OVERS)).filter_map(|n| Chunk::encode(n, &[record(n)]).ok()).collect()
 });
 
 #[derive(Debug, Default)]
@@ -56,6 +56,7 @@ struct Connection {
 #[derive(Clone, Copy, Debug, Default)]
 struct Replica {
     chunks: usize,
+    /// It has what the source's kernel objects held at its last freeze.
     snapshot: bool,
     /// Its memory was compared, and mended.
     equal: bool,
@@ -72,7 +73,10 @@ pub struct World {
     source_disk: Option<SourceState>,
     source_connection: Option<usize>,
     frozen: bool,
+    freezes: u8,
     killed: bool,
+    /// Chunks that the source has made, and those that its agent has passed on.
+    made: usize,
     given: usize,
     target: Option<Target>,
     target_up: bool,
@@ -99,7 +103,9 @@ impl World {
             source_disk: None,
             source_connection: Some(0),
             frozen: false,
+            freezes: 0,
             killed: false,
+            made: CHUNKS,
             given: 0,
             target: Some(Target::new(Hello::new())),
             target_up: true,
@@ -128,7 +134,7 @@ impl World {
             return Err(Violation::TwoLive);
         }
         let equal = replica.equal || !self.verify.is_on();
-        if replica.chunks != CHUNKS || !replica.snapshot || !replica.detached || !equal {
+        if replica.chunks != self.made || !replica.snapshot || !replica.detached || !equal {
             return Err(Violation::Incomplete);
         }
         Ok(())
@@ -221,6 +227,10 @@ impl World {
                 }
                 Some(())
             }
+            Op::NotNow => {
+                self.source_running.take_if(|action| *action == source::Action::Capture)?;
+                self.with_source(|source| source.done(source::Output::NotNow("something is on its way".to_owned())))
+            }
             Op::SourceFail | Op::SourceFailLate => {
                 let action = self.source_running.take()?;
                 if op == Op::SourceFailLate {
@@ -262,14 +272,14 @@ impl World {
                 (!self.connections[at].broken).then(|| self.break_connection(Some(at)))
             }
             Op::Chunk => {
-                let chunk = SPOOL.get(self.given)?.clone();
+                let chunk = SPOOL[..self.made].get(self.given)?.clone();
                 let source = self.source.as_mut().filter(|source| source.wants_chunk())?;
                 source.chunk(0, chunk);
                 self.given += 1;
                 Some(())
             }
             Op::CutOver if self.given > 0 && self.source_phase() == Some(Phase::Round) => self.with_source(Source::cut_over),
-            Op::Drained if self.given == CHUNKS && self.frozen && self.source_phase() == Some(Phase::Final) => {
+            Op::Drained if self.given == self.made && self.frozen && self.source_phase() == Some(Phase::Final) => {
                 let source = self.source.as_mut()?;
                 source.wants_chunk().then(|| source.drained())
             }
@@ -372,13 +382,19 @@ impl World {
             source::Action::Send(message) => self.send_to_target(message.clone()),
             source::Action::SendImage => (0..2).for_each(|_| self.send_to_target(ImageData { bytes: vec![1].into() }.into())),
             source::Action::SendLayer => self.send_to_target(LayerData { bytes: vec![2].into() }.into()),
-            source::Action::Freeze => self.frozen = true,
-            source::Action::Capture => return Some(source::Output::Snapshot(vec![3])),
-            // Of a container that runs neither is true for long.
-            source::Action::Hash | source::Action::ReadPages(_) if !self.frozen => return None,
+            source::Action::Freeze => {
+                self.frozen = true;
+                self.freezes = self.freezes.wrapping_add(1);
+            }
+            // Of a container that runs nothing of this is true for long.
+            source::Action::Capture | source::Action::Hash | source::Action::ReadPages(_) if !self.frozen => return None,
+            source::Action::Capture => return Some(source::Output::Snapshot(vec![self.freezes])),
             source::Action::Hash => return Some(source::Output::Memory(vec![4])),
             source::Action::ReadPages(pages) => return Some(source::Output::Pages(pages.clone())),
-            source::Action::Thaw { .. } => self.frozen = false,
+            source::Action::Thaw { .. } => {
+                self.made = SPOOL.len().min(self.made + usize::from(self.frozen));
+                self.frozen = false;
+            }
             source::Action::Kill { .. } => self.killed = true,
             source::Action::Connect { .. } if self.target_up => {
                 self.break_connection(self.source_connection);
@@ -419,8 +435,8 @@ impl World {
                 self.replica.as_mut()?.chunks += 1;
                 return Some(target::Output::Replayed { records: 1, replay_ns: 1 });
             }
-            target::Action::Apply(_) => {
-                self.replica.as_mut()?.snapshot = true;
+            target::Action::Apply(snapshot) => {
+                self.replica.as_mut()?.snapshot = *snapshot == [self.freezes];
                 return Some(target::Output::Parts(Vec::new()));
             }
             // Twice something differs.

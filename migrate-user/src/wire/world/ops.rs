@@ -11,6 +11,8 @@ pub enum Op {
     SourceFail,
     /// It took effect but seems to have failed.
     SourceFailLate,
+    /// The frozen container's objects cannot be captured at this moment.
+    NotNow,
     /// The source's agent dies; the action took no effect.
     SourceCrash,
     /// The source's agent dies; the action took effect.
@@ -67,6 +69,7 @@ pub const BENIGN: &[Op] = &[
 pub const FAULTS: &[Op] = &[
     Op::SourceFail,
     Op::SourceFailLate,
+    Op::NotNow,
     Op::SourceCrash,
     Op::SourceCrashLate,
     Op::TargetFail,

@@ -113,6 +113,43 @@ fn a_failure_before_the_source_has_decided_leaves_it_running() {
     assert!(runs > 300, "only {runs} runs");
 }
 
+/// Runs a migration whose source cannot be captured for the first `times` that it is frozen.
+fn put_off(times: u32) -> World {
+    let mut world = World::new(true, false, Verify::All);
+    let mut met = 0;
+    for _ in 0..1000 {
+        for &op in BENIGN {
+            // Always before the step that would succeed.
+            if met < times && world.apply(Op::NotNow) {
+                met += 1;
+            }
+            world.apply(op);
+            world.check().unwrap();
+        }
+    }
+    assert_eq!(met, times);
+    world.settle().unwrap();
+    world
+}
+
+#[test]
+fn a_source_that_cannot_be_captured_at_once_runs_on_and_is_moved_later_with_what_it_did_meanwhile() {
+    for times in 1..source::CUT_OVERS {
+        let world = put_off(times);
+        assert_eq!(world.source.as_ref().unwrap().outcome(), Some(&source::Outcome::Moved), "put off {times} times");
+        assert_eq!(world.source.as_ref().unwrap().put_off(), times);
+        assert_eq!(world.made, CHUNKS + times as usize);
+    }
+}
+
+#[test]
+fn a_source_that_can_never_be_captured_is_not_moved_and_runs_on() {
+    let world = put_off(source::CUT_OVERS);
+    assert!(world.source_lives());
+    let Some(source::Outcome::Aborted { why }) = world.source.as_ref().unwrap().outcome() else { panic!("{world:?}") };
+    assert_eq!(why, "something is on its way; it was frozen 10 times");
+}
+
 impl World {
     /// The world right after a fault at a step; `None` if it cannot happen there.
     fn into_fault(mut self, at: usize, fault: Op) -> Option<Self> {

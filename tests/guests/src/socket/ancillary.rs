@@ -6,7 +6,7 @@ use crate::kit::process::{fork, join, pid};
 use crate::kit::{Chain, Result, WorkDir, fd, zero};
 
 /// Sends bytes with ancillary data of one kind.
-fn send<T: Copy>(socket: i32, bytes: &[u8], kind: i32, items: &[T]) -> Result {
+pub fn send<T: Copy>(socket: i32, bytes: &[u8], kind: i32, items: &[T]) -> Result {
     let mut control = [0u64; 32];
     let mut vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let mut message: libc::msghdr = zero();
@@ -29,14 +29,15 @@ fn send<T: Copy>(socket: i32, bytes: &[u8], kind: i32, items: &[T]) -> Result {
 
 /// What a message brought.
 #[derive(Debug, Default)]
-struct Received {
-    bytes: Vec<u8>,
-    fds: Vec<i32>,
+pub struct Received {
+    pub bytes: Vec<u8>,
+    pub fds: Vec<i32>,
     sender: Option<(i32, u32, u32)>,
     flags: i32,
 }
 
-fn receive(socket: i32, room: usize, control_room: usize) -> Result<Received> {
+/// Receives one message, with room for so many bytes and so many of ancillary data.
+pub fn receive(socket: i32, room: usize, control_room: usize) -> Result<Received> {
     let mut control = [0u64; 32];
     let mut bytes = vec![0; room];
     let mut vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: room };

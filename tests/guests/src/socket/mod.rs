@@ -1,7 +1,7 @@
 //! Sockets: TCP and UDP over loopback, unix sockets, messages, netlink.
 
-mod address;
-mod ancillary;
+pub mod address;
+pub mod ancillary;
 mod many;
 mod messages;
 mod netlink;

@@ -1,6 +1,7 @@
 //! Programs that run until they are told to stop (SIGTERM, SIGINT) or for a number of steps, to be moved while they run. What they
 //! print can be checked from outside: numbers without a gap or a repeat, and a last line that begins with `end`.
 
+mod handover;
 mod inputs;
 mod locks;
 mod prefork;
@@ -17,6 +18,7 @@ const fn guest(name: &'static str, run: Run) -> Guest {
 pub const GUESTS: &[Guest] = &[
     guest("prefork", prefork::prefork),
     guest("inputs", inputs::inputs),
+    guest("handover", handover::handover),
     guest("threads", locks::threads),
     guest("shm", locks::shm),
     guest("table", table::table),
