@@ -67,6 +67,12 @@ const _: () = assert!(core::mem::offset_of!(Header, seq) == 16);
 const _: () = assert!(core::mem::offset_of!(Header, ret) == 40);
 const _: () = assert!(core::mem::offset_of!(Header, args) == 48);
 
+/// The first word of an entry of the ring that holds several records, one behind the other, which begin [`BATCH_BYTES`] after it. No
+/// record's [`Header::len`] is that.
+pub const BATCH: u64 = u64::MAX;
+/// Bytes of the word.
+pub const BATCH_BYTES: usize = size_of::<u64>();
+
 /// What precedes the bytes of a segment.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]

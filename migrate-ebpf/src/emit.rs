@@ -11,7 +11,7 @@ use migrate_common::record::{HEADER_BYTES, Header, Kind, flags};
 
 use crate::kernel::{Kptr, load, offset, wake_bytes};
 use crate::maps::{self, COUNTERS, ENTRY, RING, SEQUENCE};
-use crate::{clock, task};
+use crate::{batch, clock, task};
 
 /// include/uapi/linux/bpf.h
 const BPF_RB_NO_WAKEUP: u64 = 1;
@@ -61,21 +61,23 @@ pub struct Numbered {
     /// The current task.
     pub task: Kptr,
     counters: &'static mut Counters,
+    /// A small record may wait on this CPU.
+    pub waits: bool,
 }
 
 /// Numbers the next record of a slot.
 #[inline(always)]
 pub fn number(slot: u32) -> Option<Numbered> {
-    number_of(task::current(), slot)
+    number_of(task::current(), slot, false)
 }
 
-/// As [`number`], if `task` is the current task.
+/// As [`number`], if `task` is the current task. `waits`: the record may wait on its CPU for others, if it is small.
 #[inline(always)]
-pub fn number_of(task: Kptr, slot: u32) -> Option<Numbered> {
+pub fn number_of(task: Kptr, slot: u32, waits: bool) -> Option<Numbered> {
     let counters = counters(slot)?;
     let seq = fetch_increment(SEQUENCE.get_ptr_mut(slot)?);
     counters.seen += 1;
-    Some(Numbered { slot, seq, task, counters })
+    Some(Numbered { slot, seq, task, counters, waits })
 }
 
 /// This CPU's counters of a slot.
@@ -120,6 +122,12 @@ impl Numbered {
     /// Sends a record without payload.
     #[inline(always)]
     pub fn send(self, event: &Event) {
+        if self.waits {
+            let Some(entry) = batch::begin(self.slot) else { return self.account(false, event.flags) };
+            // SAFETY: there is room for any small record, 8-byte aligned.
+            unsafe { entry.cast::<Header>().write(self.header(event, HEADER_BYTES)) };
+            return self.end_batched(HEADER_BYTES, event.flags);
+        }
         let entry = reserve(HEADER_BYTES as u64);
         if entry.is_null() {
             return self.account(false, event.flags);
@@ -127,6 +135,14 @@ impl Numbered {
         // SAFETY: the ring gave `HEADER_BYTES` bytes, 8-byte aligned.
         unsafe { entry.cast::<Header>().write(self.header(event, HEADER_BYTES)) };
         self.submit(entry, HEADER_BYTES, HEADER_BYTES, event.flags);
+    }
+
+    /// Ends the record that [`batch::begin`] gave room for.
+    #[inline(always)]
+    pub fn end_batched(self, len: usize, flags: u16) {
+        batch::end(len);
+        self.counters.bytes += len as u64;
+        self.account(true, flags);
     }
 
     /// Hands an entry of `room` bytes, of which the record takes `len`, to the reader.
@@ -193,7 +209,7 @@ pub fn ring() -> *mut c_void {
 /// Waking the reader costs more than the record: a CPU does it once every so many bytes, the reader's timer does the rest. Nobody
 /// waits for one record.
 #[inline(always)]
-fn wake_flags(len: usize) -> u64 {
+pub fn wake_flags(len: usize) -> u64 {
     let Some(unwoken) = maps::unwoken_bytes() else { return BPF_RB_FORCE_WAKEUP };
     *unwoken += len as u64;
     if *unwoken >= wake_bytes() {
@@ -203,10 +219,13 @@ fn wake_flags(len: usize) -> u64 {
     BPF_RB_NO_WAKEUP
 }
 
-/// Whether what this CPU put into the ring last has woken the reader.
+/// Whether this CPU has woken the reader since it was last asked.
 #[inline(always)]
 pub fn has_woken() -> bool {
-    maps::unwoken_bytes().is_some_and(|unwoken| *unwoken == 0)
+    let Some(unwoken) = maps::unwoken_bytes() else { return false };
+    let has = *unwoken == 0;
+    *unwoken |= 1;
+    has
 }
 
 /// Adds 1 to a number that other CPUs add to, too; what it was before. In assembler, since core has no `fetch_add` for BPF,

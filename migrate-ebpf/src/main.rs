@@ -8,6 +8,7 @@
 // BPF's assembler is not stable in rustc; the crate needs a nightly compiler's `build-std` anyway.
 #![feature(asm_experimental_arch)]
 
+mod batch;
 mod clock;
 mod coming;
 mod container;

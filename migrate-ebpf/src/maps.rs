@@ -5,6 +5,7 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, Restart, Tallies, Turn};
 use migrate_common::syscalls::KRow;
 
+use crate::batch::Batch;
 use crate::emit::Entry;
 use crate::known::Known;
 use crate::payload::Work;
@@ -81,6 +82,10 @@ pub static NOT_IMPLEMENTED: PerCpuArray<NotImplemented> = PerCpuArray::with_max_
 /// Where an entry is put together; index 0. Programs do not nest on a CPU: the kernel counts a second run as a miss.
 #[map]
 pub static ENTRY: PerCpuArray<Entry> = PerCpuArray::with_max_entries(1, 0);
+
+/// Small records that wait to be handed to the ring; index 0.
+#[map]
+pub static WAITING: PerCpuArray<Batch> = PerCpuArray::with_max_entries(1, 0);
 
 /// What a CPU needs for nearly every record, on as few lines of its cache as can be; index 0.
 #[map]

@@ -12,13 +12,14 @@ use migrate_common::record::PT_REGS_BYTES;
 use crate::kernel::{Kptr, load, offset};
 use crate::maps::LEFT;
 use crate::turns::{self, STACK_BYTES, memory};
-use crate::{coming, container, place, task};
+use crate::{batch, coming, container, place, task};
 
 #[btf_tracepoint(function = "sched_switch")]
 fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let (preempted, state): (u64, u32) = (ctx.arg(0), ctx.arg(3));
     let (previous, next) = (ctx.arg::<*const u8>(1), ctx.arg::<*const u8>(2));
     if let Some(container) = container::serial(previous) {
+        batch::flush();
         leaves(&container, previous, preempted == 0 && state != 0);
     }
     if let Some(container) = container::serial(next) {

@@ -105,7 +105,7 @@ fn record(container: &Container, task: Kptr, regs: Kptr, ret: i64) {
     if !container::captures(container) {
         return;
     }
-    let Some(numbered) = emit::number_of(task, container.slot) else { return };
+    let Some(numbered) = emit::number_of(task, container.slot, container::takes_turns(container)) else { return };
     match forget(&call.outputs.shape) {
         shape::NONE => numbered.send(&call.event),
         shape::OFFSET => payload::send_offset(numbered, &call.event),

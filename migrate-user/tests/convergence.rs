@@ -131,7 +131,7 @@ fn record(argv: &[&str]) -> Recorded {
     let counters = Arc::clone(&recorder);
     let drain = Drain::start(
         recorder.take_ring().unwrap(),
-        Box::new(move |slot| counters.counters(slot)),
+        Box::new(counters),
         Box::new(|_| {}),
         DrainOptions::default(),
     )

@@ -15,7 +15,7 @@ use migrate_common::record::{HEADER_BYTES, Header, Kind, SEGMENT_BYTES, flags};
 use migrate_common::syscalls::KRow;
 
 use crate::emit::{self, Entry, Event, Numbered, STEP_BYTES};
-use crate::file;
+use crate::{batch, file};
 use crate::kernel::forget;
 use crate::maps::{self, WORK};
 use crate::sys_exit::Call;
@@ -59,6 +59,9 @@ pub fn send_one(numbered: Numbered, call: &mut Call) {
     if len == 0 || len > DIRECT_BYTES {
         return numbered.account(false, event.flags);
     }
+    if numbered.waits && len <= batch::OUTPUT_BYTES as u64 {
+        return batch_one(numbered, event, addr, len);
+    }
     // The verifier wants to know the size of what is reserved on each path: powers of two. What the record does not need of it
     // is skipped by the reader and never touched.
     match len {
@@ -76,6 +79,15 @@ pub fn send_one(numbered: Numbered, call: &mut Call) {
     }
 }
 
+/// As [`send_one`], if the record may wait and `len` is at most [`batch::OUTPUT_BYTES`].
+#[inline(always)]
+fn batch_one(numbered: Numbered, event: &mut Event, addr: u64, len: u64) {
+    let Some(entry) = batch::begin(numbered.slot) else { return numbered.account(false, event.flags) };
+    // SAFETY: there is room for a record with as many bytes of output, 8-byte aligned.
+    let bytes = unsafe { write_one::<{ batch::OUTPUT_BYTES }>(entry, &numbered, event, addr, len) };
+    numbered.end_batched(bytes, event.flags);
+}
+
 /// As [`send_one`], if `len` is at most `ROOM`.
 #[inline(always)]
 fn send_within<const ROOM: usize>(numbered: Numbered, event: &mut Event, addr: u64, len: u64) {
@@ -84,12 +96,21 @@ fn send_within<const ROOM: usize>(numbered: Numbered, event: &mut Event, addr: u
     if entry.is_null() {
         return numbered.account(false, event.flags);
     }
-    // Where the last word of the data starts. `len` is 1 to ROOM, a power of two, so that the mask's result is at most ROOM - 8
-    // for the verifier, too.
+    // SAFETY: the ring gave `room` bytes, 8-byte aligned.
+    let bytes = unsafe { write_one::<ROOM>(entry, &numbered, event, addr, len) };
+    numbered.submit(entry, room, bytes, event.flags);
+}
+
+/// Writes a record with one output of 1 to `ROOM` bytes, a power of two, at `entry`. Its length.
+///
+/// # Safety
+/// There is room for it, 8-byte aligned.
+#[inline(always)]
+unsafe fn write_one<const ROOM: usize>(entry: *mut u8, numbered: &Numbered, event: &mut Event, addr: u64, len: u64) -> usize {
+    // Where the last word of the data starts: after the mask at most ROOM - 8 for the verifier, too.
     let last = (len - 1) & (ROOM as u64 - 8);
     let mut bytes = HEADER_BYTES + SEGMENT_BYTES + last as usize + 8;
-    // SAFETY: the ring gave `room` bytes, 8-byte aligned, and the verifier checks that all writes are within. The helper checks
-    // the task's address.
+    // SAFETY: as the caller promises, and the verifier checks that all writes are within. The helper checks the task's address.
     unsafe {
         let segment = entry.add(HEADER_BYTES);
         let data = segment.add(SEGMENT_BYTES);
@@ -106,7 +127,7 @@ fn send_within<const ROOM: usize>(numbered: Numbered, event: &mut Event, addr: u
         }
         entry.cast::<Header>().write(numbered.header(event, bytes));
     }
-    numbered.submit(entry, room, bytes, event.flags);
+    bytes
 }
 
 /// Sends a record with what the call wrote by `row`, whatever that is.

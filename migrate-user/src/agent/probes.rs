@@ -4,7 +4,7 @@ use super::holds::{Held as HeldTime, Holds};
 use super::lease::Ledger;
 use crate::probe::serial::Host;
 use crate::probe::{Options, ProbeError, Recorder};
-use crate::ring::{Drain, DrainOptions, Fill, RingError};
+use crate::ring::{Drain, DrainOptions, Fill, Programs, RingError};
 use crate::sys::cgroup::{Cgroup, Freezer};
 use migrate_common::maps::Counters;
 use std::collections::HashMap;
@@ -50,7 +50,7 @@ impl Probes {
         let (counting, holding, account) = (Arc::clone(&recorder), Arc::clone(&holdable), Arc::clone(&holds));
         let drain = Drain::start(
             ring,
-            Box::new(move |slot| numbered(&counting, slot)),
+            Box::new(Counted(counting)),
             Box::new(move |fill| hold(&holding, &account, fill)),
             DrainOptions::default(),
         )?;
@@ -81,10 +81,18 @@ impl Probes {
 
 /// A slot's counters. A program's run that the kernel skipped told no record, and nobody knows whose: the log of each container
 /// that was recorded then is taken to lack one, so that each ends.
-fn numbered(recorder: &Recorder, slot: u32) -> Result<Counters, ProbeError> {
-    let mut counters = recorder.counters(slot)?;
-    counters.seq += recorder.missed_runs_of(slot)?;
-    Ok(counters)
+struct Counted(Arc<Recorder>);
+
+impl Programs for Counted {
+    fn counters(&self, slot: u32) -> Result<Counters, ProbeError> {
+        let mut counters = self.0.counters(slot)?;
+        counters.seq += self.0.missed_runs_of(slot)?;
+        Ok(counters)
+    }
+
+    fn hand_over(&self) -> Result<(), ProbeError> {
+        self.0.hand_over()
+    }
 }
 
 /// Freezes at the high-water mark, thaws when the ring is empty. Runs on the drain's thread, which empties the ring meanwhile only

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
-use aya::programs::{BtfTracePoint, ProgramFd};
+use aya::programs::{BtfTracePoint, ProgramFd, RawTracePoint};
 use aya::util::nr_cpus;
 use aya::{Btf, Ebpf, EbpfLoader};
 use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, Restart, Tallies, mode, phase};
@@ -26,6 +26,8 @@ pub(super) const PROGRAMS: [&str; 6] =
     ["sched_process_fork", "sched_process_exec", "sched_process_exit", "signal_deliver", "sys_exit", SWITCHES];
 /// The one that is attached only while the tasks of some container take turns.
 pub(super) const SWITCHES: &str = "sched_switch";
+/// The one that hands over what waits on a CPU, which is attached nowhere.
+pub(super) const HAND_OVER: &str = "hand_over";
 /// The CPUs together wake the reader, and look whether tasks are to be held, at the latest after they have put in this part of the
 /// ring: well below what is free when tasks are held. Each does after [`MAX_WAKE_BYTES`].
 const WAKE_PART: u64 = 8;
@@ -119,6 +121,9 @@ impl Recorder {
         for name in PROGRAMS {
             program(&mut programs, name)?.load(name, &btf).map_err(program_error(name))?;
         }
+        let of_object = programs.program_mut(HAND_OVER).ok_or(ProbeError::NoProgram(HAND_OVER))?;
+        let hand_over: &mut RawTracePoint = of_object.try_into().map_err(program_error(HAND_OVER))?;
+        hand_over.load().map_err(program_error(HAND_OVER))?;
         #[cfg(feature = "probe-log")]
         super::log::forward(&mut programs)?;
         fill_table(&mut programs)?;
@@ -281,6 +286,10 @@ impl Recorder {
         &self.options
     }
 
+    pub(super) fn raw_program(&self, name: &'static str) -> Result<&RawTracePoint, ProbeError> {
+        self.programs.program(name).ok_or(ProbeError::NoProgram(name))?.try_into().map_err(program_error(name))
+    }
+
     pub(super) fn program_fd(&self, name: &'static str) -> Result<&ProgramFd, ProbeError> {
         self.programs.program(name).ok_or(ProbeError::NoProgram(name))?.fd().map_err(program_error(name))
     }
@@ -359,7 +368,7 @@ pub(super) fn map_error(name: &'static str) -> impl Fn(aya::maps::MapError) -> P
     move |why| ProbeError::Map { name, why: Box::new(why) }
 }
 
-fn program_error(name: &'static str) -> impl Fn(aya::programs::ProgramError) -> ProbeError {
+pub(super) fn program_error(name: &'static str) -> impl Fn(aya::programs::ProgramError) -> ProbeError {
     move |why| ProbeError::Program { name, why: Box::new(why) }
 }
 

@@ -2,13 +2,19 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use aya::TestRun as _;
 use aya::maps::{Array, HashMap, Map, MapData};
+use aya::programs::RawTracePointRunOptions;
 use migrate_common::maps::{Turn, mode};
 
-use super::recorder::{SWITCHES, map_error};
+use super::recorder::{HAND_OVER, SWITCHES, map_error, program_error};
 use super::{ProbeError, Recorder};
-use crate::sys::bpf;
+use crate::sys::{bpf, membarrier};
+
+/// How long a program may take to write one record: its CPU may be a virtual machine's that does not run.
+const WRITE_BOUND: Duration = Duration::from_secs(5);
 
 type TurnBytes = [u8; size_of::<Turn>()];
 
@@ -16,7 +22,8 @@ type TurnBytes = [u8; size_of::<Turn>()];
 pub(super) struct Turns {
     turns: Array<MapData, TurnBytes>,
     away: HashMap<MapData, u32, u32>,
-    slots: Vec<u32>,
+    /// With the CPU of each.
+    slots: Vec<(u32, usize)>,
     attached: Option<OwnedFd>,
 }
 
@@ -40,19 +47,19 @@ impl Turns {
 }
 
 impl Recorder {
-    /// From now on the programs record where the tasks of a slot leave the CPU outside of a call. All of them must be on one CPU
+    /// From now on the programs record where the tasks of a slot leave the CPU outside of a call. All of them must be on `cpu`
     /// already. `held`, as the host numbers it, has left it before, and its coming back is recorded.
     ///
     /// # Errors
     /// [`ProbeError::NoSuchSlot`], and if the program cannot be attached.
-    pub fn begin_turns(&self, slot: u32, held: Option<u32>) -> Result<(), ProbeError> {
+    pub fn begin_turns(&self, slot: u32, cpu: usize, held: Option<u32>) -> Result<(), ProbeError> {
         let mut turns = self.lock_turns();
         turns.clear(slot, held)?;
         if turns.attached.is_none() {
             let attached = bpf::attach_tracepoint(self.program_fd(SWITCHES)?.as_fd());
             turns.attached = Some(attached.map_err(ProbeError::io("attaching the program sched_switch"))?);
         }
-        turns.slots.push(slot);
+        turns.slots.push((slot, cpu));
         self.change(slot, |container| container.mode |= mode::SERIAL)
     }
 
@@ -69,10 +76,37 @@ impl Recorder {
         let mut turns = self.lock_turns();
         // Of a slot that has been given back nothing is recorded at all.
         drop(self.change(slot, |container| container.mode &= !mode::SERIAL));
-        turns.slots.retain(|serial| *serial != slot);
+        if let Some((_, cpu)) = turns.slots.iter().find(|(serial, _)| *serial == slot)
+            && let Err(error) =
+                membarrier::wait_for_running_programs().map_err(ProbeError::io("waiting")).and_then(|()| self.hand_over_on(*cpu))
+        {
+            tracing::error!(%error, slot, "records of a container whose tasks no longer take turns may be late");
+        }
+        turns.slots.retain(|(serial, _)| *serial != slot);
         if turns.slots.is_empty() {
             turns.attached = None;
         }
+    }
+
+    /// Has the CPUs on which tasks take turns put into the ring what waits there: small records of tasks that run on.
+    ///
+    /// # Errors
+    /// [`ProbeError::Program`]; [`ProbeError::Io`] if a record is not written to its end.
+    pub fn hand_over(&self) -> Result<(), ProbeError> {
+        self.lock_turns().slots.iter().try_for_each(|(_, cpu)| self.hand_over_on(*cpu))
+    }
+
+    fn hand_over_on(&self, cpu: usize) -> Result<(), ProbeError> {
+        let begun = Instant::now();
+        let there = || RawTracePointRunOptions { cpu: u32::try_from(cpu).ok(), ..RawTracePointRunOptions::new() };
+        while self.raw_program(HAND_OVER)?.test_run(there()).map_err(program_error(HAND_OVER))?.return_value != 0 {
+            if begun.elapsed() > WRITE_BOUND {
+                let why = std::io::ErrorKind::TimedOut.into();
+                return Err(ProbeError::Io { what: format!("taking over the records that wait on CPU {cpu}"), why });
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 
     /// Whose turn it is.

@@ -109,9 +109,8 @@ impl Session {
             Mode::Capture => {
                 let counters = Arc::clone(&recorder);
                 let ring = recorder.take_ring().ok_or(RatesError::Ended)?;
-                let read = Box::new(move |slot| counters.counters(slot));
                 // How full it gets is a number that is shown; a measurement holds nobody.
-                let drain = Drain::start(ring, read, Box::new(|_| {}), DrainOptions::default())?;
+                let drain = Drain::start(ring, Box::new(counters), Box::new(|_| {}), DrainOptions::default())?;
                 (Some(drain), Some(Meter::start()?))
             }
             Mode::Count => (None, None),

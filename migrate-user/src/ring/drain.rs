@@ -12,14 +12,38 @@ use super::RingError;
 use super::batch::{Batch, Buffers};
 use super::stats::{Shared, Stats};
 use super::worker::Worker;
-use crate::probe::ProbeError;
+use crate::probe::{ProbeError, Recorder};
 use crate::sys::bpf_ring::RingReader;
 
 /// Takes one container's entries. Runs on the drain's thread, where whatever it takes long to do fills the ring: it should
 /// pass the batch on, to a channel, say.
 pub type Sink = Box<dyn FnMut(Batch) + Send>;
-/// Tells a slot's counters.
-pub type ReadCounters = Box<dyn FnMut(u32) -> Result<Counters, ProbeError> + Send>;
+
+/// The programs that fill the ring, as far as the drain asks them.
+pub trait Programs: Send {
+    /// What has been numbered and lost of a slot.
+    ///
+    /// # Errors
+    /// [`ProbeError::Map`].
+    fn counters(&self, slot: u32) -> Result<Counters, ProbeError>;
+
+    /// Has every CPU put into the ring what waits there to be put in with more.
+    ///
+    /// # Errors
+    /// If a CPU does not.
+    fn hand_over(&self) -> Result<(), ProbeError>;
+}
+
+impl Programs for Arc<Recorder> {
+    fn counters(&self, slot: u32) -> Result<Counters, ProbeError> {
+        Recorder::counters(self, slot)
+    }
+
+    fn hand_over(&self) -> Result<(), ProbeError> {
+        Recorder::hand_over(self)
+    }
+}
+
 /// Hears how full the ring is. Runs on the drain's thread.
 pub type OnFill = Box<dyn FnMut(Fill) + Send>;
 
@@ -109,14 +133,19 @@ impl Drain {
     ///
     /// # Errors
     /// [`RingError::Start`].
-    pub fn start(ring: RingReader, counters: ReadCounters, on_fill: OnFill, options: DrainOptions) -> Result<Self, RingError> {
+    pub fn start(
+        ring: RingReader,
+        programs: Box<dyn Programs>,
+        on_fill: OnFill,
+        options: DrainOptions,
+    ) -> Result<Self, RingError> {
         let (commands, receiver) = mpsc::channel();
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(|errno| RingError::Start(errno.into()))?;
         let bell = Arc::new(bell);
         let (buffers, shared) = (Arc::new(Buffers::default()), Arc::new(Shared::default()));
         let outside =
             Outside { bell: Arc::clone(&bell), commands: receiver, buffers: Arc::clone(&buffers), shared: Arc::clone(&shared) };
-        let worker = Worker::new(ring, outside, counters, on_fill, options).map_err(RingError::Start)?;
+        let worker = Worker::new(ring, outside, programs, on_fill, options).map_err(RingError::Start)?;
         let thread = std::thread::Builder::new().name("ring".into()).spawn(move || worker.run()).map_err(RingError::Start)?;
         Ok(Self { commands, bell, buffers, shared, thread: Some(thread) })
     }

@@ -22,6 +22,7 @@ mod assembler_model;
 mod assembler_tests;
 mod batch;
 mod drain;
+mod entry;
 #[cfg(test)]
 mod measure;
 mod slots;
@@ -33,7 +34,7 @@ use crate::probe::ProbeError;
 
 pub use assembler::{Assembler, Event, GapReason};
 pub use batch::Batch;
-pub use drain::{Drain, DrainOptions, Fill, OnFill, ReadCounters, Sink};
+pub use drain::{Drain, DrainOptions, Fill, OnFill, Programs, Sink};
 pub use stats::Stats;
 pub(crate) use stats::thread_cpu_ns;
 

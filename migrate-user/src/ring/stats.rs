@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What the drain has seen and what that has cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Entries taken out.
+    /// Records and pieces taken out.
     pub entries: u64,
     /// Bytes taken out, the ring's own headers included.
     pub bytes: u64,

@@ -9,10 +9,10 @@ use std::time::Duration;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::RingError;
-use super::drain::{Command, DrainOptions, Fill, OnFill, Outside, ReadCounters, Running};
+use super::drain::{Command, DrainOptions, Fill, OnFill, Outside, Programs, Running};
+use super::entry;
 use super::slots::Slots;
 use super::stats::{count, thread_cpu_ns};
-use crate::record::RecordRef;
 use crate::sys::bpf_ring::RingReader;
 use crate::sys::membarrier;
 
@@ -33,7 +33,7 @@ pub(super) struct Worker {
     epoll: Epoll,
     outside: Outside,
     slots: Slots,
-    counters: ReadCounters,
+    programs: Box<dyn Programs>,
     on_fill: OnFill,
     options: DrainOptions,
     high: u64,
@@ -44,7 +44,7 @@ impl Worker {
     pub(super) fn new(
         ring: RingReader,
         outside: Outside,
-        counters: ReadCounters,
+        programs: Box<dyn Programs>,
         on_fill: OnFill,
         options: DrainOptions,
     ) -> io::Result<Self> {
@@ -56,7 +56,7 @@ impl Worker {
         epoll.add(&*outside.bell, EpollEvent::new(edge, BELL_EVENT))?;
         let high = ring.capacity() as u64 / 100 * u64::from(options.high_water_percent);
         let slots = Slots::new(Arc::clone(&outside.buffers));
-        Ok(Self { ring, epoll, outside, slots, counters, on_fill, options, high, is_high: false })
+        Ok(Self { ring, epoll, outside, slots, programs, on_fill, options, high, is_high: false })
     }
 
     pub(super) fn run(mut self) {
@@ -132,12 +132,14 @@ impl Worker {
             let Self { ring, slots, outside, .. } = self;
             let shared = &outside.shared;
             let taken = ring.take(CHUNK_BYTES, |bytes| {
-                entries += 1;
-                match RecordRef::parse(bytes) {
-                    Ok((entry, _)) => unclaimed += u64::from(!slots.push(entry)),
-                    Err(error) => {
-                        count(&shared.malformed, 1);
-                        tracing::error!(%error, "an entry of the ring is not a record");
+                for record in entry::records(bytes) {
+                    entries += 1;
+                    match record {
+                        Ok(record) => unclaimed += u64::from(!slots.push(record)),
+                        Err(error) => {
+                            count(&shared.malformed, 1);
+                            tracing::error!(%error, "an entry of the ring is not a record");
+                        }
                     }
                 }
             });
@@ -176,10 +178,11 @@ impl Worker {
         if !self.slots.contains(slot) {
             return Err(RingError::NoSink(slot));
         }
-        let numbered = (self.counters)(slot)?.seq;
+        let numbered = self.programs.counters(slot)?.seq;
         if let Running::Maybe = running {
             membarrier::wait_for_running_programs().map_err(RingError::Grace)?;
         }
+        self.programs.hand_over()?;
         // Whatever was numbered is in the ring by now, or lost. Entries of later programs may stand before this position,
         // unfinished; they are a copy away from being finished.
         let until = self.ring.produced();
@@ -196,7 +199,7 @@ impl Worker {
     /// Marks containers of which something seems to be missing, so that their assemblers know.
     fn look_for_losses(&mut self) {
         for slot in self.slots.numbers() {
-            let marked = match (self.counters)(slot) {
+            let marked = match self.programs.counters(slot) {
                 Ok(counters) if self.slots.overdue(slot, &counters) => self.flush(slot, Running::Maybe).map(drop),
                 Ok(_) => Ok(()),
                 Err(error) => Err(error.into()),

@@ -123,7 +123,7 @@ impl Session {
         let heard = Arc::clone(&fills);
         let drain = Drain::start(
             recorder.take_ring().unwrap(),
-            Box::new(move |slot| reader.counters(slot)),
+            Box::new(reader),
             Box::new(move |fill| heard.lock().unwrap().push(fill)),
             DrainOptions::default(),
         )

@@ -44,7 +44,7 @@ pub fn print(guest: &str, poll: Duration) {
     let counters = Arc::clone(&recorder);
     let drain = Drain::start(
         recorder.take_ring().unwrap(),
-        Box::new(move |slot| counters.counters(slot)),
+        Box::new(counters),
         Box::new(|fill| println!("{fill:?}")),
         DrainOptions { poll, ..DrainOptions::default() },
     )

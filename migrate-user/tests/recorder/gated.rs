@@ -32,8 +32,7 @@ pub fn run(guest: &str, ring_bytes: u32, hold: bool) -> Outcome {
             std::thread::sleep(Duration::from_millis(5));
         }
     };
-    let read = Box::new(move |slot| counting.counters(slot));
-    let drain = Drain::start(recorder.take_ring().unwrap(), read, Box::new(slow), DrainOptions::default()).unwrap();
+    let drain = Drain::start(recorder.take_ring().unwrap(), Box::new(counting), Box::new(slow), DrainOptions::default()).unwrap();
     let cgroup = Cgroup::new();
     let slot = recorder.add(cgroup.id()).unwrap();
     let log = Arc::new(Mutex::new(Log::default()));

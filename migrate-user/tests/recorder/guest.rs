@@ -118,6 +118,7 @@ fn run(guest: &str) -> i32 {
         "gated-callers" => take_turns(true),
         "gated-alone" => alone(),
         "gated-shared" => shared(),
+        "computing" => computing(),
         "ten-million" => storm(4, 2_500_000),
         "storm" => storm(8, 100_000),
         "measure" => measure(),
@@ -369,6 +370,16 @@ fn take_turns(calls: bool) {
     let other = std::thread::spawn(move || play(1));
     play(0);
     other.join().expect("it ends");
+}
+
+/// A call now and then, and no other reason to leave the CPU.
+fn computing() {
+    for n in 0..1000 {
+        mark(n);
+        (0..50_000_u64).for_each(|n| {
+            std::hint::black_box(n);
+        });
+    }
 }
 
 /// Between the marks one thread computes, and makes calls; the other waits all the time.

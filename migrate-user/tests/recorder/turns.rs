@@ -1,14 +1,16 @@
 //! Guests whose tasks share memory, and so take turns on one CPU.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use migrate::probe::gate::{Gate, GateEvent};
 use migrate::probe::serial::{Host, Policy, Rotations, Serial};
 use migrate::probe::{Options, Recorder};
-use migrate::record::Record;
+use migrate::record::{Record, RecordRef};
 use migrate::ring::{Drain, DrainOptions};
+use migrate::sys::affinity::{self, CpuSet};
 use migrate::sys::cgroup;
-use migrate_common::record::{Kind, flags};
+use migrate_common::record::{BATCH, Kind, flags};
 
 use crate::container::{Cgroup, Log, start, unable};
 use crate::gated::first_task;
@@ -31,8 +33,8 @@ struct Outcome {
 fn run(guest: &str, policy: Policy) -> Outcome {
     let recorder = Arc::new(Recorder::load(Options { hold: true, ..Options::default() }).unwrap());
     let counting = Arc::clone(&recorder);
-    let read = Box::new(move |slot| counting.counters(slot));
-    let drain = Drain::start(recorder.take_ring().unwrap(), read, Box::new(|_| {}), DrainOptions::default()).unwrap();
+    let drain =
+        Drain::start(recorder.take_ring().unwrap(), Box::new(counting), Box::new(|_| {}), DrainOptions::default()).unwrap();
     let group = Cgroup::new();
     let slot = recorder.add(group.id()).unwrap();
     let log = Arc::new(Mutex::new(Log::default()));
@@ -189,4 +191,49 @@ fn memory_that_can_be_shared_and_written_is_told_and_its_task_held_until_all_tak
     let outcome = run("gated-shared", Policy::Never);
     assert_eq!(outcome.cpu, None);
     assert_eq!(outcome.objections, ["its tasks share memory, and it was started with migrate.serialise=never"]);
+}
+
+/// Records in entries of the ring.
+fn records_in(entry: &[u8]) -> u64 {
+    let Some(batch) = entry.strip_prefix(&BATCH.to_ne_bytes()) else { return 1 };
+    let mut left = batch;
+    std::iter::from_fn(|| {
+        let (_, used) = (!left.is_empty()).then(|| RecordRef::parse(left).unwrap())?;
+        left = &left[used..];
+        Some(())
+    })
+    .count() as u64
+}
+
+#[test]
+fn what_waits_on_the_cpu_of_a_task_that_computes_is_handed_over_when_it_is_asked_for() {
+    if let Some(why) = unable() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let _one = one_at_a_time();
+    let recorder = Recorder::load(Options::default()).unwrap();
+    let mut ring = recorder.take_ring().unwrap();
+    let group = Cgroup::new();
+    let slot = recorder.add(group.id()).unwrap();
+    let mut launcher = start("computing", &group);
+    let init = first_task(&group);
+    let cpu = affinity::of(init).unwrap().cpus()[0];
+    affinity::set(init, &CpuSet::only(cpu)).unwrap();
+    recorder.begin_turns(slot, cpu, None).unwrap();
+    let (mut asked, mut waited) = (0, 0);
+    while launcher.try_wait().unwrap().is_none() {
+        let before = ring.produced();
+        recorder.hand_over().unwrap();
+        asked += 1;
+        waited += u64::from(ring.produced() > before);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // It leaves the CPU when others want it, and nothing waits then.
+    assert!(waited * 8 > asked, "{waited} of {asked} times");
+    recorder.end_turns(slot);
+    let mut records = 0;
+    while ring.take(u64::MAX, |entry| records += records_in(entry)) > 0 {}
+    let counters = recorder.counters(slot).unwrap();
+    assert_eq!((counters.seen, counters.emitted), (counters.seq, records));
 }

@@ -173,7 +173,7 @@ impl Serial {
             }
             self.bind(&placed)?;
             // Last: from here on the programs take it for granted that there is one CPU.
-            Ok(self.host.recorder().begin_turns(self.slot, held.map(i32::unsigned_abs))?)
+            Ok(self.host.recorder().begin_turns(self.slot, cpu, held.map(i32::unsigned_abs))?)
         })();
         match begun {
             Ok(()) => Ok(placed),

@@ -1,0 +1,115 @@
+//! Records that wait on their CPU to be handed to the ring together.
+//!
+//! Room in the ring costs a lock and lines that no cache has, for each record. The tasks of a container that take turns run on one CPU, and
+//! [`sched_switch`](crate::sched_switch) sees them leave it: their small records are put together here and handed over when a task leaves
+//! or when there are enough of them, so that none waits whose task does not run. For a task that runs on, userspace asks for them
+//! ([`hand_over`]) by a run of a program of its own on that CPU.
+
+use aya_ebpf::helpers::generated::bpf_ringbuf_output;
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use migrate_common::record::{BATCH, BATCH_BYTES, HEADER_BYTES, SEGMENT_BYTES};
+
+use crate::emit::{self, ring, wake_flags};
+use crate::maps::{self, WAITING};
+
+/// The longest output of a record that waits here.
+pub const OUTPUT_BYTES: usize = 512;
+/// The longest such record.
+const RECORD_BYTES: usize = HEADER_BYTES + SEGMENT_BYTES + OUTPUT_BYTES;
+/// Records are handed over when they take as much: what stays in the nearest cache beside a program's own data.
+const ENOUGH_BYTES: usize = 4096;
+/// A multiple of 8 below [`ENOUGH_BYTES`], to mask by.
+const PLACES: usize = ENOUGH_BYTES - 8;
+const BYTES: usize = BATCH_BYTES + ENOUGH_BYTES + RECORD_BYTES;
+
+/// What waits on one CPU: records of one slot.
+#[repr(C)]
+pub struct Batch {
+    /// Not 0 while a record is written: a [`hand_over`] that interrupts that takes nothing.
+    busy: u32,
+    slot: u32,
+    /// Of records, behind the batch's head.
+    filled: u64,
+    records: u64,
+    /// The batch: its head and records.
+    bytes: [u8; BYTES],
+}
+
+/// Where the next record of a slot is to be written, and its number within what waits; [`end`] must follow. It has at most
+/// [`RECORD_BYTES`].
+#[inline(always)]
+pub fn begin(slot: u32) -> Option<*mut u8> {
+    let batch = maps::own(&WAITING, 0)?;
+    set(&raw mut batch.busy, 1);
+    if get(&raw const batch.slot) != slot || get(&raw const batch.filled) >= ENOUGH_BYTES as u64 {
+        flush();
+        set(&raw mut batch.slot, slot);
+    }
+    // The mask changes nothing but what the verifier knows.
+    let at = get(&raw const batch.filled) as usize & PLACES;
+    // SAFETY: there are as many bytes and RECORD_BYTES more.
+    Some(unsafe { batch.bytes.as_mut_ptr().add(BATCH_BYTES + at) })
+}
+
+/// The record that was begun has `len` bytes.
+#[inline(always)]
+pub fn end(len: usize) {
+    let Some(batch) = maps::own(&WAITING, 0) else { return };
+    set(&raw mut batch.records, get(&raw const batch.records) + 1);
+    set(&raw mut batch.filled, get(&raw const batch.filled) + len as u64);
+    set(&raw mut batch.busy, 0);
+}
+
+/// Hands over what waits on this CPU. The records count as emitted already; a full ring takes that back.
+#[inline(never)]
+pub fn flush() -> u64 {
+    let Some(batch) = maps::own(&WAITING, 0) else { return 0 };
+    let (filled, records) = (get(&raw const batch.filled), get(&raw const batch.records));
+    if filled == 0 {
+        return 0;
+    }
+    set(&raw mut batch.filled, 0);
+    set(&raw mut batch.records, 0);
+    let mut len = BATCH_BYTES as u64 + filled;
+    // Never true, which the verifier does not know.
+    if len > BYTES as u64 {
+        len = BYTES as u64;
+    }
+    set(batch.bytes.as_mut_ptr().cast(), BATCH);
+    // SAFETY: the verifier checks that the map is a ring and that `len` bytes can be read.
+    let failed = unsafe { bpf_ringbuf_output(ring(), batch.bytes.as_mut_ptr().cast(), len, wake_flags(len as usize)) };
+    if failed != 0
+        && let Some(counters) = emit::counters(get(&raw const batch.slot))
+    {
+        counters.emitted = counters.emitted.wrapping_sub(records);
+        counters.bytes = counters.bytes.wrapping_sub(filled);
+        counters.ring_full += records;
+    }
+    filled
+}
+
+/// Run by userspace on a CPU, in an interrupt there: hands over what waits. 1: a record is being written, try again.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn hand_over(_ctx: RawTracePointContext) -> i32 {
+    let Some(batch) = maps::own(&WAITING, 0) else { return 0 };
+    if get(&raw const batch.busy) != 0 {
+        return 1;
+    }
+    flush();
+    0
+}
+
+/// Reads what an interrupt may change.
+#[inline(always)]
+fn get<T: Copy>(at: *const T) -> T {
+    // SAFETY: callers pass a field of a map's value.
+    unsafe { at.read_volatile() }
+}
+
+/// Writes what an interrupt may look at.
+#[inline(always)]
+fn set<T>(at: *mut T, value: T) {
+    // SAFETY: callers pass a field of a map's value, 8-byte aligned.
+    unsafe { at.write_volatile(value) };
+}
