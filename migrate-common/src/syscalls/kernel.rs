@@ -36,8 +36,8 @@ pub mod krow_flags {
     pub const OFFSET: u8 = 4;
     /// The record tells the time to the nanosecond, not to the tick: the replica counts from it how much a timer has left.
     pub const EXACT_TIME: u8 = 8;
-    /// An output is written although the call failed.
-    pub const ALWAYS: u8 = 8;
+    /// An output can be written although the call failed.
+    pub const FAILED: u8 = 16;
 }
 
 /// An output for the probes.
@@ -75,6 +75,19 @@ pub mod when_kind {
     pub const OK: u8 = 0;
     pub const POSITIVE: u8 = 1;
     pub const ALWAYS: u8 = 2;
+    pub const WAITED: u8 = 3;
+
+    /// Whether an output of this kind is written by a call with this result.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_written(when: u8, ret: i64) -> bool {
+        match when {
+            ALWAYS => true,
+            POSITIVE => ret > 0,
+            WAITED => ret >= 0 || crate::syscalls::was_interrupted(ret),
+            _ => ret >= 0,
+        }
+    }
 }
 
 /// Key of a choice in the probes' hash map.
@@ -101,6 +114,7 @@ impl From<&Out> for KOut {
         let when = match out.when {
             When::Ok => when_kind::OK,
             When::Positive => when_kind::POSITIVE,
+            When::Waited => when_kind::WAITED,
             When::Always => when_kind::ALWAYS,
         };
         Self { arg: out.arg, len, len_arg, when, factor }
@@ -138,8 +152,8 @@ impl KRow {
         if policy == Policy::Special(Special::Timer) {
             k.flags |= krow_flags::EXACT_TIME;
         }
-        if outs.iter().any(|out| out.when == When::Always) {
-            k.flags |= krow_flags::ALWAYS;
+        if outs.iter().any(|out| matches!(out.when, When::Waited | When::Always)) {
+            k.flags |= krow_flags::FAILED;
         }
         for (at, out) in k.outs.iter_mut().zip(outs) {
             *at = out.into();
@@ -149,5 +163,20 @@ impl KRow {
             k.outs_len = outs.len() as u8;
         }
         k
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::when_kind::{ALWAYS, OK, POSITIVE, WAITED, is_written};
+
+    #[test]
+    fn outputs_are_written_by_the_results_that_the_table_says() {
+        // Some, none, EINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK, EINVAL.
+        let of = |when| [1, 0, -4, -514, -516, -22].map(|ret| is_written(when, ret));
+        assert_eq!(of(OK), [true, true, false, false, false, false]);
+        assert_eq!(of(POSITIVE), [true, false, false, false, false, false]);
+        assert_eq!(of(WAITED), [true, true, true, true, true, false]);
+        assert_eq!(of(ALWAYS), [true; 6]);
     }
 }

@@ -172,8 +172,18 @@ pub enum When {
     Ok,
     /// The result is above 0.
     Positive,
+    /// The result is not negative, or a signal ended the wait: the events of `poll`, none then.
+    Waited,
     /// Always: time left of a sleep that was interrupted.
     Always,
+}
+
+/// A signal ended a call's wait with this result: EINTR, or a code of the kernel's to decide about a restart.
+#[must_use]
+#[inline(always)]
+pub const fn was_interrupted(ret: i64) -> bool {
+    // ERESTART_RESTARTBLOCK to ERESTARTSYS.
+    ret == -4 || (ret >= -516 && ret <= -512)
 }
 
 /// The row of a call.

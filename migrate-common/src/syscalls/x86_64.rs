@@ -58,9 +58,19 @@ const fn iov(arg: u8, count: u8) -> Out {
     Out { arg, len: Len::Iov(count), when: When::Positive }
 }
 
+/// The entries of a poll: the kernel clears the events of each, too, when a signal ends the wait (`do_sys_poll`).
+const fn polled(arg: u8, count: u8) -> Out {
+    Out { arg, len: Len::Arg(count, 8), when: When::Waited }
+}
+
+/// A structure that is written, or cleared, whatever the result is.
+const fn always(arg: u8, n: u32) -> Out {
+    Out { arg, len: Len::Const(n), when: When::Always }
+}
+
 /// The time that a wait had left: written when it was interrupted, too.
 const fn left(arg: u8) -> Out {
-    Out { arg, len: Len::Const(16), when: When::Always }
+    always(arg, 16)
 }
 
 /// Every system call of the kernel, ascending.
@@ -73,7 +83,7 @@ pub static TABLE: &[Row] = &[
     row(4, "stat", File, Fd::None, Inject, &[bytes(1, 144)]),
     row(5, "fstat", File, Fd::Arg(0), Inject, &[bytes(1, 144)]),
     row(6, "lstat", File, Fd::None, Inject, &[bytes(1, 144)]),
-    row(7, "poll", Poll, Fd::None, Inject, &[times(0, 1, 8)]),
+    row(7, "poll", Poll, Fd::None, Inject, &[polled(0, 1)]),
     row(8, "lseek", File, Fd::Arg(0), OwnElseInject, &[]),
     row(9, "mmap", Other, Fd::Arg(4), Special(Mmap), &[]),
     row(10, "mprotect", Other, Fd::None, Reissue, &[]),
@@ -191,8 +201,8 @@ pub static TABLE: &[Row] = &[
     row(122, "setfsuid", Process, Fd::None, Reissue, &[]),
     row(123, "setfsgid", Process, Fd::None, Reissue, &[]),
     row(124, "getsid", Process, Fd::None, Inject, &[]),
-    row(125, "capget", Process, Fd::None, Inject, &[bytes(0, 8), bytes(1, 24)]),
-    row(126, "capset", Process, Fd::None, Reissue, &[]),
+    row(125, "capget", Process, Fd::None, Inject, &[always(0, 8), bytes(1, 24)]),
+    row(126, "capset", Process, Fd::None, Reissue, &[always(0, 8)]),
     row(127, "rt_sigpending", Signal, Fd::None, Inject, &[times(0, 1, 1)]),
     row(128, "rt_sigtimedwait", Signal, Fd::None, Inject, &[some(1, 128)]),
     row(129, "rt_sigqueueinfo", Signal, Fd::None, Inject, &[]),
@@ -313,7 +323,7 @@ pub static TABLE: &[Row] = &[
     row(244, "mq_notify", Other, Fd::None, Refuse("signals by POSIX message queues"), &[]),
     row(245, "mq_getsetattr", Other, Fd::Arg(0), ReissueInject, &[bytes(2, 64)]),
     row(246, "kexec_load", Other, Fd::None, Refuse("it acts on the host"), &[]),
-    row(247, "waitid", Process, Fd::None, Special(Wait), &[bytes(2, 128), bytes(4, 144)]),
+    row(247, "waitid", Process, Fd::None, Special(Wait), &[always(2, 128), bytes(4, 144)]),
     row(248, "add_key", Other, Fd::None, Refuse("it uses the kernel's keyrings"), &[]),
     row(249, "request_key", Other, Fd::None, Refuse("it uses the kernel's keyrings"), &[]),
     row(250, "keyctl", Other, Fd::None, Refuse("it uses the kernel's keyrings"), &[]),
@@ -337,7 +347,7 @@ pub static TABLE: &[Row] = &[
     row(268, "fchmodat", File, Fd::None, Reissue, &[]),
     row(269, "faccessat", File, Fd::None, Inject, &[]),
     row(270, "pselect6", Poll, Fd::None, Special(MaskedWait), &[bits(1, 0), bits(2, 0), bits(3, 0), left(4)]),
-    row(271, "ppoll", Poll, Fd::None, Special(MaskedWait), &[times(0, 1, 8), left(2)]),
+    row(271, "ppoll", Poll, Fd::None, Special(MaskedWait), &[polled(0, 1), left(2)]),
     row(272, "unshare", Process, Fd::None, Refuse("it makes namespaces"), &[]),
     row(273, "set_robust_list", Process, Fd::None, Reissue, &[]),
     row(274, "get_robust_list", Process, Fd::None, Inject, &[bytes(1, 8), bytes(2, 8)]),
@@ -380,7 +390,7 @@ pub static TABLE: &[Row] = &[
     row(311, "process_vm_writev", Other, Fd::None, Refuse("it writes the memory of another process"), &[]),
     row(312, "kcmp", Process, Fd::None, Inject, &[]),
     row(313, "finit_module", Other, Fd::None, Refuse("it acts on the host"), &[]),
-    row(314, "sched_setattr", Process, Fd::None, Reissue, &[]),
+    row(314, "sched_setattr", Process, Fd::None, Reissue, &[always(1, 4)]),
     row(315, "sched_getattr", Process, Fd::None, Inject, &[times(1, 2, 1)]),
     row(316, "renameat2", File, Fd::None, Reissue, &[]),
     many(317, "seccomp", Process, Fd::None, Refuse("a seccomp operation that has no row"), 0, SECCOMP),

@@ -53,7 +53,7 @@ impl Outputs {
         }
         if row.outs_len == 0
             || (own && row.flags & krow_flags::NOT_OF_OWN_FILES != 0)
-            || (event.ret < 0 && row.flags & krow_flags::ALWAYS == 0)
+            || (event.ret < 0 && row.flags & krow_flags::FAILED == 0)
         {
             return;
         }
@@ -79,13 +79,8 @@ impl Outputs {
             return;
         }
         let out = row.outs[at];
-        let written = match out.when {
-            when_kind::ALWAYS => true,
-            when_kind::POSITIVE => event.ret > 0,
-            _ => event.ret >= 0,
-        };
         let addr = arg(event, out.arg);
-        if !written || addr == 0 {
+        if !when_kind::is_written(out.when, event.ret) || addr == 0 {
             return;
         }
         let ret = if event.ret > 0 { event.ret as u64 } else { 0 };

@@ -146,13 +146,8 @@ fn next_out(work: &mut Work, entry: &mut Entry) -> bool {
     }
     let out: KOut = work.row.outs[(work.out as usize) & (MAX_OUTS - 1)];
     work.out += 1;
-    let written = match out.when {
-        when_kind::ALWAYS => true,
-        when_kind::POSITIVE => work.ret > 0,
-        _ => work.ret >= 0,
-    };
     let addr = work.args[(out.arg & 7) as usize];
-    if !written || addr == 0 {
+    if !when_kind::is_written(out.when, work.ret) || addr == 0 {
         return true;
     }
     let ret = if work.ret > 0 { work.ret as u64 } else { 0 };

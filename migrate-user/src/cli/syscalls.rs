@@ -145,6 +145,7 @@ fn out_text(out: &Out) -> String {
     let when = match out.when {
         When::Ok => "",
         When::Positive => ", if the result is above 0",
+        When::Waited => ", also if a signal ended the wait",
         When::Always => ", also if it failed",
     };
     format!("argument {}: {}{when}", out.arg, len_text(out.len))

@@ -16,12 +16,13 @@
 //! At the log's end a poised task stays where it is.
 
 use super::backend::{At, Backend, BackendError, Expect, Point};
-use super::calls::{EINTR, was_interrupted};
+use super::calls::EINTR;
 use super::engine::{Engine, Step};
 use super::error::{ReplayError, Result};
 use super::ptrace::SYSCALL_BYTES;
 use crate::record::Record;
 use migrate_common::record::{Header, Kind, flags};
+use migrate_common::syscalls::was_interrupted;
 
 /// Whose turn it is. All of this is idle until the container's tasks share memory.
 #[derive(Debug, Default)]

@@ -98,7 +98,7 @@ impl<B: Backend> Engine<B> {
             // Its result is a register of what was interrupted: no error of its own.
             return self.sigreturn(&site);
         }
-        if was_interrupted(head.ret) {
+        if syscalls::was_interrupted(head.ret) {
             return self.interrupted(&site, policy);
         }
         if head.ret < 0 {
@@ -227,11 +227,6 @@ impl<B: Backend> Engine<B> {
     pub(super) fn unsupported(&self, record: &Record, call: &str, why: &str) -> ReplayError {
         ReplayError::Unsupported { tid: record.head.tid, call: call.to_owned(), why: why.to_owned() }
     }
-}
-
-/// A signal or a freeze ended a call with this result.
-pub(super) fn was_interrupted(ret: i64) -> bool {
-    RESTART_CODES.contains(&ret) || ret == EINTR
 }
 
 pub(super) fn is(nr: i32, special: Special) -> bool {
