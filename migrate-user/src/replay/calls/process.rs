@@ -12,9 +12,9 @@ use migrate_common::syscalls::{self, Special};
 
 /// waitid's WNOWAIT: the child stays a zombie.
 const WNOWAIT: u64 = 0x0100_0000;
-/// Offsets in the siginfo of waitid.
+/// Offsets in the siginfo of waitid: its union begins at the next multiple of 8.
 const SI_CODE: usize = 8;
-const SI_PID: usize = 12;
+const SI_PID: usize = 16;
 
 impl<B: Backend> Engine<B> {
     /// The fork itself: its record comes before any of the child's.
@@ -215,7 +215,7 @@ impl<B: Backend> Engine<B> {
     pub(super) fn wait(&mut self, site: &Site<'_>) -> Result<Step> {
         let waitid = i64::from(site.call.nr) == libc::SYS_waitid;
         let options = site.call.args[if waitid { 3 } else { 2 }];
-        let child = if waitid { self.waitid_child(site) } else { wait4_child(site) };
+        let child = if waitid { self.waitid_child(site)? } else { wait4_child(site) };
         if let Some(tid) = child
             && options & WNOWAIT == 0
             && let Some(task) = self.tasks.get(&tid)
@@ -232,11 +232,23 @@ impl<B: Backend> Engine<B> {
         self.inject(site)
     }
 
-    fn waitid_child(&self, site: &Site<'_>) -> Option<u32> {
-        let info = site.record.segments().find(|segment| segment.addr == site.call.args[2])?;
-        let word = |at: usize| info.bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(i32::from_ne_bytes);
-        let ended = matches!(word(SI_CODE)?, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED);
-        if ended { u32::try_from(word(SI_PID)?).ok() } else { None }
+    /// The child of which waitid told: none if it only stopped or went on, or nothing has come of any.
+    ///
+    /// # Errors
+    /// [`ReplayError::Unsupported`](crate::replay::error::ReplayError) if the program did not want to know and the call does not name
+    /// it: a child that was not reaped would be there for the replica's next wait.
+    fn waitid_child(&self, site: &Site<'_>) -> Result<Option<u32>> {
+        let [which, id, info, options, ..] = site.call.args;
+        if info != 0 {
+            let info = site.record.segments().find(|segment| segment.addr == info);
+            return Ok(info.and_then(|info| ended_child(info.bytes)));
+        }
+        let takes = options & libc::WEXITED as u64 != 0 && options & WNOWAIT == 0;
+        match u32::try_from(id) {
+            _ if !takes => Ok(None),
+            Ok(child) if which == u64::from(libc::P_PID) && options & libc::WNOHANG as u64 == 0 => Ok(Some(child)),
+            _ => Err(self.unsupported(site.record, "waitid", "it does not tell which child it has reaped")),
+        }
     }
 
     /// Runs the task to its next call, which must be of this kind.
@@ -262,10 +274,37 @@ impl<B: Backend> Engine<B> {
     }
 }
 
+/// The child that a siginfo of waitid tells the end of.
+fn ended_child(info: &[u8]) -> Option<u32> {
+    let word = |at: usize| info.get(at..at + 4).and_then(|b| b.try_into().ok()).map(i32::from_ne_bytes);
+    let ended = matches!(word(SI_CODE)?, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED);
+    if ended { u32::try_from(word(SI_PID)?).ok() } else { None }
+}
+
 /// The child that wait4 reaped: none if it only stopped or went on.
 fn wait4_child(site: &Site<'_>) -> Option<u32> {
     let tid = u32::try_from(site.ret()).ok().filter(|tid| *tid > 0)?;
     let status = site.record.segments().find(|segment| segment.addr == site.call.args[1] && segment.bytes.len() == 4);
     let status = status.and_then(|segment| segment.bytes.try_into().ok()).map_or(0, i32::from_ne_bytes);
     if libc::WIFSTOPPED(status) || libc::WIFCONTINUED(status) { None } else { Some(tid) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn the_child_that_the_kernel_tells_the_end_of_is_found() {
+        let mut child = Command::new("/bin/true").spawn().unwrap();
+        // SAFETY: all-zero bytes are a valid siginfo, and the kernel fills one.
+        let info = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            assert_eq!(libc::waitid(libc::P_PID, child.id(), &raw mut info, libc::WEXITED | libc::WNOWAIT), 0);
+            std::mem::transmute::<libc::siginfo_t, [u8; 128]>(info)
+        };
+        assert_eq!(ended_child(&info), Some(child.id()));
+        assert_eq!(ended_child(&[0; 128]), None, "of none");
+        child.wait().unwrap();
+    }
 }
