@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 
 const TIMER_ABSTIME: u64 = 1;
 const TIMESPEC_BYTES: usize = 16;
+const POLLFD_BYTES: usize = 8;
+/// As many descriptors as a process can have at the most: /proc/sys/fs/nr_open.
+const MAX_POLLED: u64 = 1 << 20;
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
 /// A wait of the source.
@@ -41,7 +44,12 @@ impl<B: Backend> Engine<B> {
         let left_ns = wait.until_ns.saturating_sub(now_ns).max(SOON_NS);
         let [a, b, c, d, e, f] = call.args;
         let result = match i64::from(call.nr) {
-            libc::SYS_poll => self.backend.begin_wait(pid, [a, b, left_ns.div_ceil(NANOS_PER_MILLI), d, e, f])?,
+            libc::SYS_poll => {
+                let entries = usize::try_from(b.min(MAX_POLLED)).unwrap_or(0) * POLLFD_BYTES;
+                self.keeping(pid, a, entries, |engine| {
+                    Ok(engine.backend.begin_wait(pid, [a, b, left_ns.div_ceil(NANOS_PER_MILLI), d, e, f])?)
+                })?
+            }
             libc::SYS_nanosleep => self.begin_for(pid, left_ns, b, |left| [left, b, c, d, e, f])?,
             libc::SYS_clock_nanosleep if b & TIMER_ABSTIME == 0 && is_monotonic(a) => {
                 self.begin_for(pid, left_ns, d, |left| [a, b, left, d, e, f])?
@@ -59,13 +67,21 @@ impl<B: Backend> Engine<B> {
     }
 
     /// Begins a wait whose arguments, made by `args`, point to a time. At `left_at`, if that is not 0, the kernel writes the time that
-    /// is left when it is interrupted: the program keeps what the source's kernel wrote there.
+    /// is left when it is interrupted.
     fn begin_for(&mut self, pid: Pid, left_ns: u64, left_at: u64, args: impl FnOnce(u64) -> [u64; 6]) -> Result<i64> {
-        let mut left = [0; TIMESPEC_BYTES];
-        let kept = left_at != 0 && self.backend.read(pid, left_at, &mut left).is_ok();
-        let result = self.lend(pid, &timespec(left_ns), |engine, at| Ok(engine.backend.begin_wait(pid, args(at))?))?;
+        self.keeping(pid, left_at, TIMESPEC_BYTES, |engine| {
+            engine.lend(pid, &timespec(left_ns), |engine, at| Ok(engine.backend.begin_wait(pid, args(at))?))
+        })
+    }
+
+    /// Begins a wait by `begin`. What the replica's kernel writes at `addr`, if that is not 0, is not the program's to see: the time
+    /// left, or the events of a poll that are there already. It keeps what the source's kernel wrote when the freeze interrupted it.
+    fn keeping(&mut self, pid: Pid, addr: u64, len: usize, begin: impl FnOnce(&mut Self) -> Result<i64>) -> Result<i64> {
+        let mut bytes = vec![0; len];
+        let kept = addr != 0 && len != 0 && self.backend.read(pid, addr, &mut bytes).is_ok();
+        let result = begin(self)?;
         if kept {
-            self.backend.write(pid, left_at, &left)?;
+            self.backend.write(pid, addr, &bytes)?;
         }
         Ok(result)
     }

@@ -146,8 +146,13 @@ impl Ptrace {
 mod tests {
     use super::*;
     use crate::replay::backend::Expect;
+    use crate::replay::engine::{Engine, Pending};
+    use crate::replay::last_pid::LastPid;
+    use crate::replay::ptrace::twins::Twins;
+    use crate::replay::wait::Wait;
     use std::io::{Read as _, Write as _};
     use std::process::{Child, Command, Stdio};
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::mpsc;
     use std::time::Duration;
 
@@ -206,5 +211,36 @@ mod tests {
         let mut child = watch.join().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// A struct pollfd.
+    static POLLED: AtomicU64 = AtomicU64::new(0);
+
+    fn poll_for_an_hour() {
+        // SAFETY: `POLLED` has the size of a pollfd, and only this task writes it.
+        unsafe { libc::syscall(libc::SYS_poll, POLLED.as_ptr(), 1, 3_600_000) };
+    }
+
+    #[test]
+    fn what_a_poll_waits_for_and_is_there_already_is_not_told_before_it_begins_anew() {
+        let (read, mut write) = std::io::pipe().unwrap();
+        write.write_all(b"!").unwrap();
+        let polled = u64::from(std::os::fd::AsRawFd::as_raw_fd(&read).cast_unsigned()) | (libc::POLLIN as u64) << 32;
+        POLLED.store(polled, Ordering::Relaxed);
+        let mut twins = Twins::before(poll_for_an_hour);
+        let pid = twins.replica;
+        assert!(
+            matches!(twins.backend.run(pid, Expect::Executed).unwrap(), At::Call(call) if i64::from(call.nr) == libc::SYS_poll)
+        );
+        let mut engine = Engine::new(std::mem::take(&mut twins.backend), pid, LastPid::new(pid));
+        let pending = Pending { ret: ERESTART_RESTARTBLOCK, mask: None };
+        engine.tasks.get_mut(&1).unwrap().pending = Some(pending);
+        engine.shorten(&Wait { tid: 1, nr: libc::SYS_poll as i32, until_ns: u64::MAX }, 0).unwrap();
+        twins.backend = std::mem::take(engine.backend());
+        let mut now = [0; 8];
+        twins.backend.read(pid, POLLED.as_ptr() as u64, &mut now).unwrap();
+        assert_eq!(u64::from_le_bytes(now), polled);
+        assert!(matches!(twins.backend.at(pid), At::Call(call) if i64::from(call.nr) == libc::SYS_poll));
+        assert_eq!(twins.backend.execute(pid, libc::SYS_poll as i32, [POLLED.as_ptr() as u64, 1, 0, 0, 0, 0]).unwrap(), 1);
     }
 }
