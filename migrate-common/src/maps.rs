@@ -133,6 +133,9 @@ pub mod tally {
 pub struct Offsets {
     pub task_pid: u32,
     pub task_thread_status: u32,
+    pub task_trap_number: u32,
+    pub task_trap_error: u32,
+    pub task_trap_address: u32,
     pub task_thread_pid: u32,
     pub task_group_leader: u32,
     pub task_mm: u32,

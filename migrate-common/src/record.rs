@@ -131,8 +131,9 @@ byte_enum! {
         /// A task ended. `args[0]` its exit code as wait(2) packs it.
         Exit = 4,
         /// A signal was taken from the queue. `nr` the signal; `args[0]` the handler (0 default, 1 ignore), `args[1]` the
-        /// action's flags, `args[2]` orig_rax (-1 unless the task stands at a call's return), `args[3]` rip; payload: a
-        /// segment at address 0, the kernel's siginfo. If it has a handler and came from outside where no call is: behind that the
+        /// action's flags, `args[2]` orig_rax (-1 unless the task stands at a call's return), `args[3]` rip,
+        /// `args[4]` the number of the last trap of the task's own that became a signal in the upper half, its error code in the
+        /// lower, `args[5]` the address of the last such page fault: a handler finds them in its frame; payload: a segment at address 0, the kernel's siginfo. If it has a handler and came from outside where no call is: behind that the
         /// place, a segment at address 0 with the task's registers (struct pt_regs, 168 bytes), and memory around its stack
         /// pointer and where its registers point to; what could not be read has address 0.
         Signal = 5,

@@ -32,7 +32,9 @@ fn record(slot: u32, signal: i32, info: Kptr, action: Kptr) {
     let regs = task::registers();
     let handler: u64 = load(action, offset!(sigaction_handler));
     let orig_ax: i64 = load(regs, offset!(regs_orig_ax));
-    let args = [handler, load(action, offset!(sigaction_flags)), orig_ax.cast_unsigned(), load(regs, offset!(regs_ip)), 0, 0];
+    let [trap, address] = last_trap();
+    let flags = load(action, offset!(sigaction_flags));
+    let args = [handler, flags, orig_ax.cast_unsigned(), load(regs, offset!(regs_ip)), trap, address];
     let mut event = Event::new(Kind::Signal, args);
     event.nr = signal;
     if handler > SIG_IGN && orig_ax < 0 && !raised_by_itself(signal, info) {
@@ -49,6 +51,15 @@ fn record(slot: u32, signal: i32, info: Kptr, action: Kptr) {
         write_info(entry.add(HEADER_BYTES), signal, info);
     }
     numbered.submit(entry, LEN, LEN, 0);
+}
+
+/// What the kernel keeps of the task's last trap, and puts into every signal's frame: number and error code, and the address.
+#[inline(always)]
+fn last_trap() -> [u64; 2] {
+    let task = task::current();
+    let number: u64 = load(task, offset!(task_trap_number));
+    let error: u32 = load(task, offset!(task_trap_error));
+    [number << 32 | u64::from(error), load(task, offset!(task_trap_address))]
 }
 
 /// A record with the place where the task is: registers, the stack around its pointer, and what registers point to.

@@ -27,6 +27,9 @@ pub fn kernel_offsets() -> Result<Offsets, ProbeError> {
     Ok(Offsets {
         task_pid: at("task_struct", "pid")?,
         task_thread_status: at("task_struct", "thread_info.status")?,
+        task_trap_number: at("task_struct", "thread.trap_nr")?,
+        task_trap_error: at("task_struct", "thread.error_code")?,
+        task_trap_address: at("task_struct", "thread.cr2")?,
         task_thread_pid: at("task_struct", "thread_pid")?,
         task_group_leader: at("task_struct", "group_leader")?,
         task_mm: at("task_struct", "mm")?,

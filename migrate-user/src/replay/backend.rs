@@ -49,6 +49,15 @@ pub struct Forked {
     pub tid: u32,
 }
 
+/// A task's last trap that became a signal, as the kernel shows it in the frame of whatever signal comes next: its number, error
+/// code, and the address of the last page fault. A tracer's breakpoints count as traps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trap {
+    pub number: u64,
+    pub error: u64,
+    pub address: u64,
+}
+
 /// Why a backend could not do what it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
@@ -128,11 +137,12 @@ pub trait Backend {
     /// Ends a task's process by a signal.
     fn kill(&mut self, pid: Pid, signal: i32) -> Result<()>;
 
-    /// Delivers a signal with its siginfo where the task stands, which is then at the first instruction of its handler.
+    /// Delivers a signal with its siginfo where the task stands, which is then at the first instruction of its handler. In the
+    /// handler's frame stands `trap`.
     ///
     /// Where the task stands at a call, that call was interrupted with `ret`: a restart code of the kernel (-512 to -516) makes
     /// the kernel decide as it did in the source. `mask` is the address of a signal set that was in force while the call waited.
-    fn deliver(&mut self, pid: Pid, signal: i32, info: &[u8; SIGINFO_BYTES], interrupted: Option<Interrupted>) -> Result<()>;
+    fn deliver(&mut self, pid: Pid, signal: &Signal, interrupted: Option<Interrupted>) -> Result<()>;
 
     /// Reads memory.
     fn read(&self, pid: Pid, addr: u64, buffer: &mut [u8]) -> Result<()>;
@@ -154,6 +164,14 @@ pub trait Backend {
 
     /// Lets go of a task. One that stands at a call makes it for real; one in [`At::Vfork`] is let go when that is over.
     fn release(&mut self, pid: Pid) -> Result<()>;
+}
+
+/// A signal, as the source's task got it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signal {
+    pub number: i32,
+    pub info: [u8; SIGINFO_BYTES],
+    pub trap: Trap,
 }
 
 /// How a call ended that a signal interrupted.

@@ -1,10 +1,10 @@
 //! The order in which tasks move, with a backend that only writes down what it is told.
 
-use super::super::backend::{BackendError, Call, Forked, Interrupted, Point};
+use super::super::backend::{BackendError, Call, Forked, Interrupted, Point, Signal};
 use super::*;
 use crate::replay::backend;
 use crate::replay::last_pid::LastPid;
-use crate::sys::ptrace::{Pid, SIGINFO_BYTES};
+use crate::sys::ptrace::Pid;
 use migrate_common::record::{HEADER_BYTES, Header};
 use std::collections::HashMap;
 
@@ -79,8 +79,8 @@ impl Backend for Script {
         Ok(())
     }
 
-    fn deliver(&mut self, pid: Pid, signal: i32, _: &[u8; SIGINFO_BYTES], _: Option<Interrupted>) -> backend::Result<()> {
-        self.moves.push(format!("{pid} gets signal {signal}"));
+    fn deliver(&mut self, pid: Pid, signal: &Signal, _: Option<Interrupted>) -> backend::Result<()> {
+        self.moves.push(format!("{pid} gets signal {}", signal.number));
         self.at.insert(pid, At::User);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::Site;
 use crate::record::Record;
-use crate::replay::backend::{At, Backend, BackendError, Expect, Interrupted, Point};
+use crate::replay::backend::{At, Backend, BackendError, Expect, Interrupted, Point, Signal, Trap};
 use crate::replay::engine::{Engine, Step};
 use crate::replay::error::Result;
 use crate::sys::ptrace::SIGINFO_BYTES;
@@ -32,6 +32,12 @@ fn siginfo(record: &Record) -> [u8; SIGINFO_BYTES] {
         info[..len].copy_from_slice(&segment.bytes[..len]);
     }
     info
+}
+
+/// The task's last trap, as a record has it.
+fn last_trap(record: &Record) -> Trap {
+    let [.., trap, address] = record.head.args;
+    Trap { number: trap >> 32, error: trap & 0xffff_ffff, address }
 }
 
 const SIG_DFL: u64 = 0;
@@ -94,7 +100,7 @@ impl<B: Backend> Engine<B> {
         }
         let pending = self.task(record)?.pending.take();
         let interrupted = pending.map(|pending| Interrupted { ret: pending.ret, mask: pending.mask });
-        self.backend.deliver(pid, signal, &info, interrupted)?;
+        self.backend.deliver(pid, &Signal { number: signal, info, trap: last_trap(record) }, interrupted)?;
         Ok(Step::Done)
     }
 

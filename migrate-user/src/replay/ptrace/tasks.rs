@@ -1,8 +1,8 @@
 //! What the engine asks for: [`Backend`] by ptrace.
 
 use super::{Ptrace, RESTART_CODES, RETRIES, Stopped, Task, call_of};
-use crate::replay::backend::{At, Backend, BackendError, Expect, Forked, Interrupted, Point, Result};
-use crate::sys::ptrace::{self, Fate, Pid, Regs, Resume, SIGINFO_BYTES, Stop};
+use crate::replay::backend::{At, Backend, BackendError, Expect, Forked, Interrupted, Point, Result, Signal};
+use crate::sys::ptrace::{self, Fate, Pid, Regs, Resume, Stop};
 
 impl Backend for Ptrace {
     fn at(&self, pid: Pid) -> At {
@@ -141,8 +141,8 @@ impl Backend for Ptrace {
         self.kill_with(pid, signal)
     }
 
-    fn deliver(&mut self, pid: Pid, signal: i32, info: &[u8; SIGINFO_BYTES], interrupted: Option<Interrupted>) -> Result<()> {
-        self.deliver_here(pid, signal, info, interrupted)
+    fn deliver(&mut self, pid: Pid, signal: &Signal, interrupted: Option<Interrupted>) -> Result<()> {
+        self.deliver_here(pid, signal, interrupted)
     }
 
     fn read(&self, pid: Pid, addr: u64, buffer: &mut [u8]) -> Result<()> {
