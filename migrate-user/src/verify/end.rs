@@ -1,13 +1,13 @@
 //! A process's memory at its end: what a log keeps of it, and the comparison of a replica with that.
 //!
 //! The source cannot be asked for pages any more, so that the log holds the bytes of those that a correct replica may have otherwise
-//! and whose kind only their bytes tell: the page of each stack pointer, those with a signal's frame, those with what `cpuid` says. Of
-//! all others there are hashes, and a page that differs is told by its place.
+//! and whose kind only their bytes tell: the page of each stack pointer, and those with what `cpuid` says. Of all
+//! others there are hashes, and a page that differs is told by its place.
 
 use super::compare::{Taken, is_zero_when_absent, place};
 use super::error::VerifyError;
 use super::hash;
-use super::kind::{Kind, RED_ZONE_BYTES, holds_cpu_number, holds_frame};
+use super::kind::{Kind, RED_ZONE_BYTES, holds_cpu_number};
 use super::layout::{Layout, PAGE};
 use super::mapping;
 use super::print::{Page, Print, Space};
@@ -168,7 +168,7 @@ fn kept(layout: &Layout, print: &Print, tasks: &[Stood]) -> Result<Vec<(Page, By
     let mut kept = Vec::new();
     for (page, _) in print.pages().filter(|(page, _)| matches!(page.space, Space::Process(_))) {
         let bytes = layout.read(&[page])?;
-        if stacks.contains(&page.number) || holds_frame(&bytes) || holds_cpu_number(&bytes) {
+        if stacks.contains(&page.number) || holds_cpu_number(&bytes) {
             kept.push((page, Bytes(bytes)));
         }
         if kept.len() == KEPT_PAGES {

@@ -23,8 +23,6 @@ pub enum Kind {
     Rseq,
     /// The number of the CPU on which the program began, which glibc keeps with everything else that `cpuid` says.
     CpuNumber,
-    /// The processor's resume flag in the flags that the kernel saved with a signal: of no effect when they are restored.
-    ResumeFlag,
     /// The dynamic loader's: it keeps how long it took, by `rdtsc`.
     Loader,
     /// Of a process with a task that computed when the source was frozen: it is further on than its last call.
@@ -41,7 +39,6 @@ impl Kind {
             Self::BelowStack => "below_stack",
             Self::Rseq => "rseq",
             Self::CpuNumber => "cpu_number",
-            Self::ResumeFlag => "resume_flag",
             Self::Loader => "loader",
             Self::Computing => "computing",
             Self::Heap => "heap",
@@ -80,9 +77,6 @@ impl Kind {
         if sides.is_some_and(|(theirs, ours)| is_cpu_number(theirs, ours)) {
             return Self::CpuNumber;
         }
-        if sides.is_some_and(|(theirs, ours)| is_resume_flag(theirs, ours)) {
-            return Self::ResumeFlag;
-        }
         if is_loader(tid, start, layout) {
             return Self::Loader;
         }
@@ -115,22 +109,6 @@ pub(super) fn holds_cpu_number(page: &[u8]) -> bool {
     page.as_chunks::<4>().0.iter().any(|word| u32::from_le_bytes(*word) & !APIC_ID == here)
 }
 
-/// Whether a page has a signal's frame in which [`Kind::ResumeFlag`] may show: behind the flags there are the selectors, cs and ss
-/// of every 64-bit program. The flags may be the page's last word.
-pub(super) fn holds_frame(page: &[u8]) -> bool {
-    const SELECTORS: u64 = 0x002b_0000_0000_0033;
-    let (words, _) = page.as_chunks::<8>();
-    words.iter().any(|word| u64::from_le_bytes(*word) == SELECTORS)
-        || words.last().is_some_and(|word| is_flags(u64::from_le_bytes(*word)))
-}
-
-/// What every program's flags have (bit 1, and IF), and nothing that none has: see EFLAGS in the architecture's manual.
-const fn is_flags(word: u64) -> bool {
-    const SET: u64 = 1 << 9 | 1 << 1;
-    const CLEAR: u64 = !0 << 22 | 1 << 15 | 1 << 5 | 1 << 3;
-    word & SET == SET && word & CLEAR == 0
-}
-
 /// Only words differ that are what `cpuid` says in EBX of its leaf 1, and of these only the highest byte: the initial APIC id.
 fn is_cpu_number(theirs: &[u8], ours: &[u8]) -> bool {
     let here = cpuid_word();
@@ -138,17 +116,6 @@ fn is_cpu_number(theirs: &[u8], ours: &[u8]) -> bool {
     let (ours, _) = ours.as_chunks::<4>();
     let mut words = theirs.iter().zip(ours).filter(|(a, b)| a != b);
     words.all(|(a, b)| [a, b].iter().all(|word| u32::from_le_bytes(**word) & !APIC_ID == here))
-}
-
-/// Only words differ that are a user program's rflags, and of these only RF: an interrupt or a tracer's breakpoint leaves it, and a
-/// replica takes its signals at other instructions of the kernel. rt_sigreturn does not restore it.
-fn is_resume_flag(theirs: &[u8], ours: &[u8]) -> bool {
-    const RF: u64 = 1 << 16;
-    let (theirs, _) = theirs.as_chunks::<8>();
-    let (ours, _) = ours.as_chunks::<8>();
-    let mut words =
-        theirs.iter().zip(ours).map(|(a, b)| (u64::from_le_bytes(*a), u64::from_le_bytes(*b))).filter(|(a, b)| a != b);
-    words.all(|(a, b)| a ^ b == RF && is_flags(a))
 }
 
 /// In the dynamic loader's data, or in what follows it without a file: its uninitialised data.
@@ -175,14 +142,5 @@ mod tests {
         assert!(!is_cpu_number(&page(ebx), &page(ebx ^ 1)));
         assert!(!is_cpu_number(&page(0), &page(1 << 24)) || ebx == 0);
         assert_eq!(extent(&page(0), &page(0x0100_0100)), 9..12);
-    }
-
-    #[test]
-    fn the_resume_flag_is_told_from_other_bits_and_from_other_words() {
-        let page = |word: u64| [[7; 8].as_slice(), &word.to_le_bytes()].concat();
-        assert!(is_resume_flag(&page(0x246), &page(0x1_0246)));
-        assert!(!is_resume_flag(&page(0x246), &page(0x1_0247)), "another flag");
-        assert!(!is_resume_flag(&page(0x7fff_0000_0246), &page(0x7fff_0001_0246)), "an address");
-        assert!(!is_resume_flag(&page(0), &page(0x1_0000)), "a number");
     }
 }

@@ -132,10 +132,17 @@ impl<F: FnMut(GateEvent)> Gate<F> {
                 ptrace::set_siginfo(pid, &sent.info)?;
             }
             task.returned = false;
+            forget_fault(pid, &ptrace::regs(pid)?)?;
             task.enter_handler(pid, signal);
             return self.go_on(pid, signal);
         }
-        if raised_by_itself(signal, &info) || std::mem::take(&mut task.returned) || at_boundary(&ptrace::regs(pid)?) {
+        if raised_by_itself(signal, &info) {
+            task.enter_handler(pid, signal);
+            return self.go_on(pid, signal);
+        }
+        let regs = ptrace::regs(pid)?;
+        if std::mem::take(&mut task.returned) || at_boundary(&regs) {
+            forget_fault(pid, &regs)?;
             task.enter_handler(pid, signal);
             return self.go_on(pid, signal);
         }
@@ -186,7 +193,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
 
     /// A task has come to a function's return: if it is to get its signal there, it does.
     fn at_breakpoint(&mut self, pid: Pid) -> ptrace::Result<()> {
-        let mut regs = ptrace::regs(pid)?;
+        let regs = ptrace::regs(pid)?;
         let task = self.tasks.entry(pid).or_default();
         if !task.placing.as_mut().is_some_and(|placing| placing.hit(regs.rip, computed(pid))) {
             return self.go_on(pid, 0);
@@ -194,9 +201,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         task.placing = None;
         let Some(held) = task.next_to_send() else { return self.go_on(pid, 0) };
         task.since = if task.held.is_empty() { None } else { Some(computed(pid)) };
-        // It would lie in the handler's frame.
-        regs.eflags &= !RESUME_FLAG;
-        ptrace::set_regs(pid, &regs)?;
+        forget_fault(pid, &regs)?;
         ptrace::set_siginfo(pid, &held.info)?;
         task.enter_handler(pid, held.signal);
         self.go_on(pid, held.signal)
@@ -211,6 +216,15 @@ fn computed(pid: Pid) -> Duration {
     };
     // A process has a clock under its own number alone.
     of(pid).or_else(|| of(ptrace::numbers(pid).ok()?.tgid)).unwrap_or(Duration::MAX)
+}
+
+/// A task gets a signal that it has not raised itself. The processor marks the flags with which it left user mode for a page fault or
+/// a breakpoint, and the kernel keeps them in the handler's frame: a replica comes there by another way, and leaves the mark out, too.
+fn forget_fault(pid: Pid, regs: &ptrace::Regs) -> ptrace::Result<()> {
+    if regs.eflags & RESUME_FLAG == 0 {
+        return Ok(());
+    }
+    ptrace::set_regs(pid, &ptrace::Regs { eflags: regs.eflags & !RESUME_FLAG, ..*regs })
 }
 
 /// True where a task is behind a system call, or before a handler's first instruction: a place that a replica can find.
