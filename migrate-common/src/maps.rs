@@ -68,6 +68,9 @@ pub struct Turn {
     pub waits: u32,
     /// A task that left outside of a call, of which no record tells yet; 0: none.
     pub left: u32,
+    /// Where that was in user code, and its stack pointer; both 0 behind a call.
+    pub ip: u64,
+    pub sp: u64,
 }
 
 /// What has been seen and lost of a container.

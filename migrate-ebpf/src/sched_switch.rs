@@ -58,5 +58,7 @@ fn leaves(container: &Container, task: Kptr, waits: bool) {
             left.memory = memory::PLACE;
         }
     }
+    let computes = (left.orig_ax as i64) < 0;
+    (turn.ip, turn.sp) = if computes { (left.ip, left.sp) } else { (0, 0) };
     turn.left = left.host_tid;
 }

@@ -281,6 +281,15 @@ fn signals_into_a_computation_come_before_the_same_instructions() {
     }
 }
 
+/// Threads meet that make no calls: where one was put behind the others its replica is, too.
+#[test]
+fn threads_that_compute_without_a_call_change_turns_at_the_same_instructions() {
+    needs_recorder!();
+    for guest in ["thread_tight_loops", "thread_compute", "thread_spin_turns"] {
+        converges(guest, usize::MAX);
+    }
+}
+
 /// Records of writes to the container's own files, which carry the offset that they left.
 fn is_write_to_own_file(record: &Record) -> bool {
     i64::from(record.head.nr) == libc::SYS_write && record.head.ret > 0 && record.class() == Class::OwnFile

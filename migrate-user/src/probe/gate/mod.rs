@@ -26,6 +26,7 @@ mod serialise;
 mod signals;
 
 pub use pending::{GateHandle, Stopped};
+pub(super) use place::returns;
 pub use signals::HOLD_BOUND;
 
 use crate::probe::Recorder;

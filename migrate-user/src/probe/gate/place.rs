@@ -79,7 +79,7 @@ impl Placing {
 }
 
 /// Addresses on the stack that lie behind a call instruction, each once, from its pointer up.
-fn returns(pid: Pid, sp: u64) -> Vec<u64> {
+pub(in crate::probe) fn returns(pid: Pid, sp: u64) -> Vec<u64> {
     let mut stack = vec![0; STACK_BYTES];
     // It may end before.
     while ptrace::read_memory(pid, sp, &mut stack).is_err() {

@@ -191,8 +191,12 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         self.go_on(pid, 0)
     }
 
-    /// A task has come to a function's return: if it is to get its signal there, it does.
+    /// A task has come to a function's return, or another place: if it is to get its signal there, it does. If it was on its way to a place
+    /// where others come before it, they have come by this stop.
     fn at_breakpoint(&mut self, pid: Pid) -> ptrace::Result<()> {
+        if let Some(serial) = &self.serial {
+            serial.arrived(pid);
+        }
         let regs = ptrace::regs(pid)?;
         let task = self.tasks.entry(pid).or_default();
         if !task.placing.as_mut().is_some_and(|placing| placing.hit(regs.rip, computed(pid))) {

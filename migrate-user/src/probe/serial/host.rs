@@ -1,5 +1,6 @@
 //! The serialised containers of a machine: who is on which CPU, and how often their tasks were put behind others.
 
+use super::places::Places;
 use super::rotor;
 use crate::probe::Recorder;
 use std::collections::{HashMap, HashSet};
@@ -21,6 +22,7 @@ pub struct Host {
     /// CPUs for serialised containers; none: all.
     cpus: Vec<usize>,
     inner: Mutex<Inner>,
+    places: Places,
 }
 
 #[derive(Debug, Default)]
@@ -41,11 +43,15 @@ impl Host {
     /// `cpus`: those that serialised containers may have; empty: all.
     #[must_use]
     pub fn new(recorder: Arc<Recorder>, cpus: Vec<usize>) -> Self {
-        Self { recorder, cpus, inner: Mutex::default() }
+        Self { recorder, cpus, inner: Mutex::default(), places: Places::default() }
     }
 
     pub(super) fn recorder(&self) -> &Recorder {
         &self.recorder
+    }
+
+    pub(super) fn places(&self) -> &Places {
+        &self.places
     }
 
     /// Takes the CPU with the fewest serialised containers; of equal ones the highest, since a replica is on its host's highest
@@ -86,6 +92,7 @@ impl Host {
             inner.past.in_user_code += own.in_user_code;
         }
         drop(inner);
+        self.places.forget(slot);
         self.leave(cpu);
     }
 
@@ -108,6 +115,12 @@ impl Host {
     pub(super) fn rotated_in_user_code(&self, slot: u32) {
         if let Some(rotations) = self.lock().rotations.get_mut(&slot) {
             rotations.in_user_code += 1;
+        }
+    }
+
+    pub(super) fn arrived(&self, pid: i32, slot: u32) {
+        if self.places.arrived(pid) {
+            self.rotated_in_user_code(slot);
         }
     }
 

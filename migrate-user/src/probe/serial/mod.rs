@@ -8,6 +8,7 @@
 mod budget;
 mod host;
 mod pin;
+mod places;
 mod recover;
 mod rotor;
 
@@ -225,6 +226,11 @@ impl Serial {
     /// A task stopped and went on, which put it behind the others.
     pub fn rotated(&self) {
         self.host.rotated(self.slot);
+    }
+
+    /// A task stands at a breakpoint that is none of a signal's. If it was on its way to be put behind the others, it is behind them now.
+    pub fn arrived(&self, pid: i32) {
+        self.host.arrived(pid, self.slot);
     }
 
     /// The tasks run on as they did before, and never take turns again.

@@ -2,10 +2,13 @@
 //!
 //! One that makes calls is put there by the programs: they hold it behind a call, and the gate lets it go on at once.
 //!
+//! Where that is the [`places`](super::places) tell; only if the task comes to none it is put there where it stands.
+//!
 //! The rotor of a CPU runs on it, with a higher priority. So whenever it wakes up, the programs have just seen the container's
 //! task leave, and know whether others wait.
 
 use super::host::Host;
+use super::places::Way;
 use super::run_above;
 use crate::sys::affinity::{self, CpuSet};
 use crate::sys::sched;
@@ -15,6 +18,8 @@ use std::time::Duration;
 
 /// How long a task may compute without a call while others wait.
 const BOUND: Duration = Duration::from_millis(5);
+/// How often a task is looked at that is on its way to the place where others come before it.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// Starts the rotor of a CPU. It ends when no container is left there.
 pub(super) fn start(host: Arc<Host>, cpu: usize) {
@@ -23,15 +28,16 @@ pub(super) fn start(host: Arc<Host>, cpu: usize) {
         // Without the priority it would wait for those that it is to put back.
         let there = above && affinity::set(0, &CpuSet::only(cpu)).is_ok();
         while let Some(slots) = host.on(cpu) {
-            for slot in slots {
+            for &slot in &slots {
                 if let Ok(turn) = host.recorder().turn(slot)
                     && is_due(&turn, now_ns(), there)
+                    && host.places().lead(slot, &turn) == Way::Here
                     && rotate(turn.task.cast_signed())
                 {
                     host.rotated_in_user_code(slot);
                 }
             }
-            std::thread::sleep(BOUND);
+            std::thread::sleep(if host.places().any(&slots) { LOOK } else { BOUND });
         }
     };
     if let Err(error) = std::thread::Builder::new().name(format!("rotor-{cpu}")).spawn(run) {

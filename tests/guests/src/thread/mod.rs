@@ -9,6 +9,7 @@ mod locks;
 mod own;
 mod raw;
 mod signals;
+mod tight;
 mod turns;
 
 use crate::kit::guest::{Family, Guest, Run};
@@ -60,6 +61,7 @@ pub const GUESTS: &[Guest] = &[
     guest("thread_cancel", cancel::cancel),
     guest("thread_yield", turns::yields),
     guest("thread_compute", turns::compute),
+    guest("thread_tight_loops", tight::tight),
     guest("thread_spin_turns", turns::spin),
     guest("membarrier", turns::membarrier),
 ];
