@@ -1,13 +1,13 @@
 //! What crosses the wire at the cut-over beside the last records.
 
 use super::errors::{Failure, text};
-use crate::golive::{self, Bytes, FileState, Snapshot};
+use crate::golive::{self, Bytes, FileState, Snapshot, processes};
 use crate::inodes::Inodes;
 use crate::probe::Recorder;
 use crate::replay::live::PendingSignal;
 use crate::replay::wait::Wait;
 use crate::sys::cgroup::Cgroup;
-use crate::sys::ptrace::{self, Pid, SIGINFO_BYTES};
+use crate::sys::ptrace::{self, SIGINFO_BYTES};
 use crate::verify::Print;
 use crate::verify::registers::TaskRegisters;
 use serde::{Deserialize, Serialize};
@@ -79,27 +79,5 @@ pub fn tasks(cgroup: &Cgroup) -> Result<Vec<golive::Task>, Failure> {
             all.push((ptrace::numbers(host_pid).map_err(text)?, host_pid));
         }
     }
-    Ok(processes(all.into_iter().map(|(numbers, host_pid)| (numbers.tgid, numbers.ns_tid, host_pid))))
-}
-
-/// One task for each process, the one with the lowest number, of (process, number, host pid); ascending.
-pub fn processes<P: Ord>(tasks: impl Iterator<Item = (P, i32, Pid)>) -> Vec<golive::Task> {
-    let mut all: Vec<_> = tasks.collect();
-    all.sort_by(|(a, a_tid, _), (b, b_tid, _)| (a, a_tid).cmp(&(b, b_tid)));
-    all.dedup_by(|(later, ..), (earlier, ..)| later == earlier);
-    let mut tasks: Vec<_> = all.into_iter().map(|(_, ns_tid, host_pid)| golive::Task { ns_tid, host_pid }).collect();
-    tasks.sort_by_key(|task| task.ns_tid);
-    tasks
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_is_named_once_by_the_lowest_of_its_tasks() {
-        let tasks = [(30, 9, 39), (10, 2, 12), (10, 1, 10), (30, 7, 37), (20, 5, 20)];
-        let named: Vec<_> = processes(tasks.into_iter()).iter().map(|task| (task.ns_tid, task.host_pid)).collect();
-        assert_eq!(named, [(1, 10), (5, 20), (7, 37)]);
-    }
+    Ok(processes::one_each(all.into_iter().map(|(numbers, host_pid)| (numbers.tgid, numbers.ns_tid, host_pid))))
 }

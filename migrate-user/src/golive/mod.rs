@@ -33,6 +33,7 @@ pub mod file;
 mod inotify;
 pub mod options;
 pub mod pipe;
+pub mod processes;
 mod restore;
 pub mod signals;
 mod snapshot;

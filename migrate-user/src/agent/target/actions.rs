@@ -9,7 +9,7 @@ use crate::agent::fault;
 use crate::agent::errors::{Failure, nanos, text};
 use crate::container::docker::Spec;
 use crate::container::layer;
-use crate::golive::{self, Bytes, stragglers};
+use crate::golive::{self, Bytes, processes, stragglers};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::neighbours;
 use crate::wire::Target;
@@ -135,7 +135,7 @@ impl Receiving {
             .await
             .map_err(text)?;
         let settled = nanos(begun.elapsed());
-        let tasks = cutover::processes(tasks.into_iter());
+        let tasks = processes::one_each(tasks);
         let begun = Instant::now();
         let signals = cutover.signals();
         let waits = std::mem::take(&mut cutover.waits);

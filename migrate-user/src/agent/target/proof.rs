@@ -1,9 +1,9 @@
 //! The comparison of the replica with the frozen source: what differs is asked for and written, what must not differ ends the move.
 
 use super::Receiving;
-use crate::agent::cutover::{self, MemoryState};
+use crate::agent::cutover::MemoryState;
 use crate::agent::errors::{Failure, nanos, text};
-use crate::golive::Task;
+use crate::golive::{Task, processes};
 use crate::replay::Engine;
 use crate::replay::backend::Backend as _;
 use crate::replay::ptrace::Ptrace;
@@ -103,7 +103,7 @@ impl Receiving {
 
 /// A live task of each process, the same as the source's.
 fn tasks(engine: &Engine<Ptrace>) -> Vec<Task> {
-    cutover::processes(engine.live_processes().into_iter())
+    processes::one_each(engine.live_processes())
 }
 
 /// Does something on the replica's thread, which alone may look at its tasks.
