@@ -1,6 +1,7 @@
 //! Instructions with a `rep` prefix: an interrupt can come between two of their turns.
 
 use crate::sys::ptrace::{self, Pid, Regs};
+use iced_x86::{Decoder, DecoderOptions, OpKind, Register};
 
 /// The longest instruction.
 const INSTRUCTION_BYTES: usize = 15;
@@ -24,39 +25,21 @@ impl Rep {
         Self::decode(&code[..len])
     }
 
-    /// String instructions: see "Instruction Prefixes" and REP in the architecture's manual. One that counts in ecx (prefix 67)
-    /// is not recognised.
+    /// One that counts in ecx (prefix 67) is not recognised, nor one that speaks to a port.
     fn decode(code: &[u8]) -> Option<Self> {
-        let (mut repeats, mut narrow) = (false, false);
-        let mut rest = code.iter();
-        let mut next = rest.next()?;
-        loop {
-            match next {
-                0xf2 | 0xf3 => repeats = true,
-                0x66 => narrow = true,
-                0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 => {}
-                _ => break,
-            }
-            next = rest.next()?;
+        let instruction = Decoder::new(64, code, DecoderOptions::NONE).decode();
+        let repeats = instruction.has_rep_prefix() || instruction.has_repne_prefix();
+        let speaks = (0..instruction.op_count()).any(|n| instruction.op_register(n) == Register::DX);
+        if !repeats || !instruction.is_string_instruction() || speaks {
+            return None;
         }
-        let wide = (0x40..=0x4f).contains(next) && next & 8 != 0;
-        if (0x40..=0x4f).contains(next) {
-            next = rest.next()?;
-        }
-        let size = match (next & 1, wide, narrow) {
-            (0, ..) => 1,
-            (_, true, _) => 8,
-            (_, _, true) => 2,
-            _ => 4,
+        let size = |kind| {
+            let uses = instruction.op_kinds().any(|of| of == kind);
+            if uses { instruction.memory_size().size() as u64 } else { 0 }
         };
-        let (source, destination) = match next & !1 {
-            0xa4 | 0xa6 => (size, size),
-            0xaa | 0xae => (0, size),
-            0xac => (size, 0),
-            _ => return None,
-        };
-        let len = (code.len() - rest.len()) as u64;
-        repeats.then_some(Self { len, source, destination })
+        let rep =
+            Self { len: instruction.len() as u64, source: size(OpKind::MemorySegRSI), destination: size(OpKind::MemoryESRDI) };
+        (rep.source | rep.destination != 0).then_some(rep)
     }
 
     /// How many turns take `from` to `to`. `None`: no number does.
@@ -84,8 +67,8 @@ mod tests {
         assert_eq!(Rep::decode(&[0x66, 0xf3, 0xab]), rep(3, 0, 2));
         assert_eq!(Rep::decode(&[0xf2, 0xae]), rep(2, 0, 1));
         assert_eq!(Rep::decode(&[0xf3, 0x44, 0xad]), rep(3, 4, 0));
-        // Not one: without the prefix, pause, a scalar instruction, an end.
-        for other in [&[0xa4, 0xc3][..], &[0xf3, 0x90], &[0xf3, 0x0f, 0x10, 0x00], &[0xf3]] {
+        // Not one: without the prefix, pause, a scalar instruction, an end, counted in ecx, from a port.
+        for other in [&[0xa4, 0xc3][..], &[0xf3, 0x90], &[0xf3, 0x0f, 0x10, 0x00], &[0xf3], &[0x67, 0xf3, 0xa4], &[0xf3, 0x6c]] {
             assert_eq!(Rep::decode(other), None);
         }
     }
