@@ -68,7 +68,12 @@ fn memory_object(pid: i32, mapping: &Mapping) -> io::Result<Option<File>> {
 /// What a mapping is of.
 fn object(pid: i32, mapping: &Mapping) -> io::Result<Option<File>> {
     let directory = format!("/proc/{pid}/map_files");
-    // The names are those of the kernel's mappings, of which this may be several: any of the object will do.
+    // The names are those of the kernel's mappings. This is nearly always one; to list them takes long.
+    match File::open(format!("{directory}/{:x}-{:x}", mapping.start, mapping.end)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        opened => return opened.map(Some),
+    }
+    // It may be several, of which any will do.
     let inside = |name: &str| {
         let (start, end) = name.split_once('-')?;
         let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
