@@ -218,9 +218,7 @@ fn open_log(path: &Path) -> Result<LogReader<BufReader<File>>, ApiError> {
 
 /// What a log has of the memory of the processes that ended: it stands behind all records.
 fn proofs(path: &Path) -> Result<Vec<Proof>, ApiError> {
-    let mut log = open_log(path)?;
-    while log.next_chunk().map_err(|error| bad_log(&error))?.is_some() {}
-    let proofs = log.into_end().map_err(|error| bad_log(&error))?.proofs;
+    let proofs = open_log(path)?.skip_to_end().map_err(|error| bad_log(&error))?.proofs;
     if proofs.is_empty() {
         let message = "the log has nothing of the memory of its processes";
         return Err(ApiError::new(Code::Refused, message).remedy("record the program again with this version"));

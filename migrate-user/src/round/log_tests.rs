@@ -57,6 +57,19 @@ fn a_log_without_records_is_a_log() {
     assert_eq!(read(&write(&[], 1, &ended())).unwrap().1, []);
 }
 
+#[test]
+fn a_log_s_end_is_found_without_its_chunks_and_only_behind_all_of_them() {
+    let whole = write(&records(), 2, &ended());
+    let skip = |bytes: &[u8]| LogReader::new(std::io::Cursor::new(bytes))?.skip_to_end();
+    let Ending::End(end) = ended() else { unreachable!() };
+    assert_eq!(skip(&whole).unwrap(), end);
+    for len in 0..whole.len() {
+        assert!(skip(&whole[..len]).is_err(), "{len} bytes of {}", whole.len());
+    }
+    let gap = write(&records(), 2, &Ending::Gap { at: 7, why: "lost".into() });
+    assert!(matches!(skip(&gap), Err(LogError::Gap { at: 7, .. })));
+}
+
 /// What only an incompatible change makes fail: raise `VERSION` then, and write the file anew (the ignored test below).
 #[test]
 fn a_log_of_this_version_written_long_ago_still_reads() {

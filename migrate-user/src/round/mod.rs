@@ -13,6 +13,7 @@ mod chain;
 pub mod chunk;
 pub mod codec;
 pub mod compact;
+mod counted;
 mod error;
 #[cfg(any(test, feature = "model"))]
 pub mod fuzz;

@@ -1,11 +1,10 @@
 //! Reads a log from its start, chunk by chunk.
 
-use std::io::{ErrorKind, Read};
-
-use bytemuck::Pod;
+use std::io::{Read, Seek};
 
 use super::chain::{Chain, sum};
 use super::chunk::{self, Chunk, ChunkHeader};
+use super::counted::Counted;
 use super::error::{LogError, Part};
 use super::log::{END_MAGIC, FileHeader, Footer};
 use super::meta::{End, Ending, LogMeta};
@@ -26,13 +25,13 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    fn add(&mut self, chunk: &Chunk) {
-        let head = chunk.header();
+    /// A chunk was read, or only its header, so that nobody knows how large its encoding is.
+    fn add(&mut self, head: &ChunkHeader, encoded_bytes: u64) {
         self.chunks += 1;
         self.records = self.records.saturating_add(head.records);
         self.raw_bytes = self.raw_bytes.saturating_add(head.raw_bytes.into());
-        self.encoded_bytes = self.encoded_bytes.saturating_add(chunk.encoded_bytes());
-        self.stored_bytes = self.stored_bytes.saturating_add(chunk.as_bytes().len() as u64);
+        self.encoded_bytes = self.encoded_bytes.saturating_add(encoded_bytes);
+        self.stored_bytes = self.stored_bytes.saturating_add(size_of::<ChunkHeader>() as u64 + u64::from(head.stored_bytes));
     }
 
     /// What was read since it was `earlier`.
@@ -67,7 +66,7 @@ impl<R: Read> LogReader<R> {
     /// # Errors
     /// [`LogError::NotALog`], [`LogError::Version`], [`LogError::Checksum`], [`LogError::CutShort`], [`LogError::Io`].
     pub fn new(input: R) -> Result<Self, LogError> {
-        let mut input = Counted { input, at: 0 };
+        let mut input = Counted::new(input);
         let mut magic = [0; 8];
         let have = input.fill(&mut magic)?;
         if have == 0 || magic[..have] != super::log::MAGIC[..have] {
@@ -186,17 +185,24 @@ impl<R: Read> LogReader<R> {
     }
 
     fn read_section(&mut self) -> Result<Option<Chunk>, LogError> {
+        let Some(head) = self.read_head()? else { return Ok(None) };
+        let mut bytes = bytemuck::bytes_of(&head).to_vec();
+        bytes.append(&mut self.input.read_body(head.stored_bytes)?);
+        let chunk = Chunk::parse(bytes)?;
+        self.accept(&head, chunk.encoded_bytes());
+        Ok(Some(chunk))
+    }
+
+    /// The next chunk's header; `None` behind the last, when the footer was read.
+    fn read_head(&mut self) -> Result<Option<ChunkHeader>, LogError> {
         let at = self.input.at;
         let magic: [u8; 4] = self.input.read_after(&[])?;
         match magic {
-            chunk::MAGIC => self.read_chunk(&magic).map(Some),
-            END_MAGIC => self.read_footer(&magic).map(|()| None),
-            _ => Err(LogError::Section { at }),
+            chunk::MAGIC => {}
+            END_MAGIC => return self.read_footer(&magic).map(|()| None),
+            _ => return Err(LogError::Section { at }),
         }
-    }
-
-    fn read_chunk(&mut self, magic: &[u8]) -> Result<Chunk, LogError> {
-        let head: ChunkHeader = self.input.read_after(magic)?;
+        let head: ChunkHeader = self.input.read_after(&magic)?;
         head.check()?;
         if head.n != self.sizes.chunks {
             return Err(LogError::ChunkOrder { expected: self.sizes.chunks, found: head.n });
@@ -205,13 +211,13 @@ impl<R: Read> LogReader<R> {
         if let Some(expected) = self.next_seq.filter(|&next| head.first_seq != next && head.first_seq.wrapping_add(1) != next) {
             return Err(LogError::Order { expected, found: head.first_seq });
         }
-        let mut bytes = bytemuck::bytes_of(&head).to_vec();
-        bytes.append(&mut self.input.read_body(head.stored_bytes)?);
-        let chunk = Chunk::parse(bytes)?;
-        self.chain.push(&head);
-        self.sizes.add(&chunk);
+        Ok(Some(head))
+    }
+
+    fn accept(&mut self, head: &ChunkHeader, encoded_bytes: u64) {
+        self.chain.push(head);
+        self.sizes.add(head, encoded_bytes);
         self.next_seq = Some(head.last_seq.wrapping_add(1));
-        Ok(chunk)
     }
 
     fn read_footer(&mut self, magic: &[u8]) -> Result<(), LogError> {
@@ -239,52 +245,17 @@ impl<R: Read> LogReader<R> {
     }
 }
 
-/// Counts what it reads, so that an end in the wrong place is told by its position.
-#[derive(Debug)]
-struct Counted<R> {
-    input: R,
-    at: u64,
-}
-
-impl<R: Read> Counted<R> {
-    /// Reads until `buffer` is full or the input ends; how many bytes it got.
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, LogError> {
-        let mut have = 0;
-        while have < buffer.len() {
-            match self.input.read(&mut buffer[have..]) {
-                Ok(0) => break,
-                Ok(n) => have += n,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e.into()),
-            }
+impl<R: Read + Seek> LogReader<R> {
+    /// How the program ended, for those who have not read the log, and read its chunks, which are not looked at here, in another way.
+    ///
+    /// # Errors
+    /// As [`Self::next_chunk`], and as [`Self::into_end`].
+    pub fn skip_to_end(mut self) -> Result<End, LogError> {
+        while !self.failed && self.ending.is_none() {
+            let Some(head) = self.read_head()? else { break };
+            self.input.skip(head.stored_bytes)?;
+            self.accept(&head, 0);
         }
-        self.at += have as u64;
-        Ok(have)
-    }
-
-    /// A `T` of which the `first` bytes were read already.
-    fn read_after<T: Pod>(&mut self, first: &[u8]) -> Result<T, LogError> {
-        let mut value = T::zeroed();
-        let (done, rest) = bytemuck::bytes_of_mut(&mut value).split_at_mut(first.len());
-        done.copy_from_slice(first);
-        if self.fill(rest)? < rest.len() {
-            return Err(LogError::CutShort { at: self.at });
-        }
-        Ok(value)
-    }
-
-    /// `bytes` bytes; allocates as they come, not as they are promised.
-    fn read_body(&mut self, bytes: u32) -> Result<Vec<u8>, LogError> {
-        let mut body = Vec::new();
-        let have = self.input.by_ref().take(bytes.into()).read_to_end(&mut body)?;
-        self.at += have as u64;
-        if have < bytes as usize {
-            return Err(LogError::CutShort { at: self.at });
-        }
-        Ok(body)
-    }
-
-    fn skip_rest(&mut self) -> Result<u64, LogError> {
-        Ok(std::io::copy(&mut self.input, &mut std::io::sink())?)
+        self.into_end()
     }
 }
