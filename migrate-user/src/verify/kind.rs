@@ -92,7 +92,7 @@ impl Kind {
 pub(super) fn extent(theirs: &[u8], ours: &[u8]) -> Range<u64> {
     let mut differ = theirs.iter().zip(ours).enumerate().filter(|(_, (a, b))| a != b).map(|(at, _)| at as u64);
     let first = differ.next().unwrap_or(0);
-    first..differ.last().unwrap_or(first) + 1
+    first..differ.next_back().unwrap_or(first) + 1
 }
 
 /// The initial APIC id in EBX of `cpuid`'s leaf 1.
