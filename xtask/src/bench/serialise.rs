@@ -24,7 +24,7 @@ const GOAL: f64 = 0.90;
 const SERVERS: [&str; 3] = ["nginx", "redis-1-client", "redis-50-clients"];
 /// Of the demo's workloads: how many connections, and what they ask for.
 const THREADED: [(&str, u32, &str); 3] =
-    [("apache-event", 100, FILE), ("apache-prefork", 100, FILE), ("python-threads", 20, ":8080/entry?7")];
+    [("apache-event", 40, FILE), ("apache-prefork", 100, FILE), ("python-threads", 20, ":8080/entry?7")];
 
 #[derive(Debug, Args)]
 pub struct SerialiseArgs {
