@@ -24,6 +24,31 @@ pub struct Container {
     pub groups: u32,
 }
 
+/// Places in the table of containers by the low bits of their cgroups' ids: a power of two.
+pub const PLACES: u32 = 256;
+
+/// A place of that table. Most tasks of a machine are of no container, and are told so by one look; two cgroups that share a place are looked
+/// for in a map of their own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Place {
+    pub container: Container,
+    /// Whose that is; [`Place::NOBODY`]: no cgroup has this place; [`Place::ELSEWHERE`]: who has it is in the map.
+    pub cgroup_id: u64,
+}
+
+impl Place {
+    /// No cgroup has this id.
+    pub const NOBODY: u64 = 0;
+    pub const ELSEWHERE: u64 = u64::MAX;
+
+    /// Where a cgroup has its place.
+    #[must_use]
+    pub const fn of(cgroup_id: u64) -> u32 {
+        cgroup_id as u32 & (PLACES - 1)
+    }
+}
+
 /// Where a container is.
 pub mod phase {
     /// Its runtime is still setting it up: nothing is recorded until its pid 1 enters its first image.

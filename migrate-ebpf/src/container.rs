@@ -1,11 +1,11 @@
 //! Whose task this is.
 
-use migrate_common::maps::{Container, mode, phase};
+use migrate_common::maps::{Container, Place, mode, phase};
 use migrate_common::record::Kind;
 use migrate_common::syscalls::Group;
 
 use crate::kernel::{Kptr, load, offset};
-use crate::maps::CONTAINERS;
+use crate::maps::{CONTAINERS, PLACED};
 use crate::{tally, task};
 
 /// The current task's container in whatever phase, or none: the first question of every program.
@@ -21,7 +21,14 @@ fn of(task: Kptr) -> Option<*mut Container> {
     let set: Kptr = load(task, offset!(task_cgroups));
     let cgroup: Kptr = load(set, offset!(css_set_cgroup));
     let node: Kptr = load(cgroup, offset!(cgroup_kn));
-    CONTAINERS.get_ptr_mut(load::<u64>(node, offset!(kernfs_node_id)))
+    let id: u64 = load(node, offset!(kernfs_node_id));
+    let place = PLACED.get_ptr_mut(Place::of(id))?;
+    // SAFETY: a value of an array, which lives as long as the program; userspace writes the id whole, and last.
+    match unsafe { (&raw const (*place).cgroup_id).read_volatile() } {
+        Place::NOBODY => None,
+        own if own == id => Some(unsafe { &raw mut (*place).container }),
+        _ => CONTAINERS.get_ptr_mut(id),
+    }
 }
 
 /// The current task's container, if it is being recorded.

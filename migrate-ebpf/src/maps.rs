@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, Restart, Tallies, Turn};
+use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, PLACES, Place, Restart, Tallies, Turn};
 use migrate_common::syscalls::KRow;
 
 use crate::batch::Batch;
@@ -22,7 +22,11 @@ pub fn own<T>(map: &'static PerCpuArray<T>, index: u32) -> Option<&'static mut T
     Some(unsafe { &mut *value })
 }
 
-/// Key: the cgroup's id.
+/// Containers by [`Place::of`] their cgroup's id.
+#[map]
+pub static PLACED: Array<Place> = Array::with_max_entries(PLACES, 0);
+
+/// Those whose place another has. Key: the cgroup's id.
 #[map]
 pub static CONTAINERS: HashMap<u64, Container> = HashMap::with_max_entries(MAX_CONTAINERS, 0);
 

@@ -11,6 +11,7 @@ mod log;
 pub mod mute;
 mod object;
 mod offsets;
+mod places;
 mod recorder;
 pub mod serial;
 mod turns;

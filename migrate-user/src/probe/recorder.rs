@@ -15,6 +15,7 @@ use migrate_common::syscalls::{GroupSet, KRow, TABLE, choice_key};
 
 use super::cost::MissedBefore;
 use super::hold::{Held, hold_bytes};
+use super::places::Places;
 use super::turns::Turns;
 use super::watch::recorded_slots;
 use super::{ProbeError, kernel_offsets, object};
@@ -33,7 +34,6 @@ pub(super) const HAND_OVER: &str = "hand_over";
 const WAKE_PART: u64 = 8;
 const MAX_WAKE_BYTES: u64 = 256 * 1024;
 
-type ContainerBytes = [u8; size_of::<Container>()];
 type CountersBytes = [u8; size_of::<Counters>()];
 pub(super) type TalliesBytes = [u8; size_of::<Tallies>()];
 type RestartBytes = [u8; size_of::<Restart>()];
@@ -72,7 +72,7 @@ pub struct Recorder {
 }
 
 struct State {
-    containers: HashMap<MapData, u64, ContainerBytes>,
+    containers: Places,
     /// Slot -> its cgroups.
     slots: StdHashMap<u32, Vec<u64>>,
     /// Where the search for a free slot starts: a slot rests as long as possible.
@@ -133,18 +133,13 @@ impl Recorder {
         let holds = take(&mut programs, "HOLDS")?;
         let hold_map = HashMap::try_from(Map::HashMap(holds)).map_err(map_error("HOLDS"))?;
         let turns = Turns::new(take(&mut programs, "TURNS")?, take(&mut programs, "AWAY")?)?;
-        let containers = take(&mut programs, "CONTAINERS")?;
+        let containers = Places::new(take(&mut programs, "PLACED")?, take(&mut programs, "CONTAINERS")?)?;
         let numbers = Numbers {
             sequence: Array::try_from(Map::Array(take(&mut programs, "SEQUENCE")?)).map_err(map_error("SEQUENCE"))?,
             counters: PerCpuArray::try_from(Map::PerCpuArray(take(&mut programs, "COUNTERS")?)).map_err(map_error("COUNTERS"))?,
             tallies: PerCpuArray::try_from(Map::PerCpuArray(take(&mut programs, "TALLIES")?)).map_err(map_error("TALLIES"))?,
         };
-        let state = State {
-            containers: HashMap::try_from(Map::HashMap(containers)).map_err(map_error("CONTAINERS"))?,
-            slots: StdHashMap::new(),
-            next: 0,
-            ring: Some(ring),
-        };
+        let state = State { containers, slots: StdHashMap::new(), next: 0, ring: Some(ring) };
         for name in PROGRAMS.into_iter().filter(|name| *name != SWITCHES) {
             program(&mut programs, name)?.attach().map_err(program_error(name))?;
         }
@@ -213,8 +208,8 @@ impl Recorder {
             Some(_) => return Err(ProbeError::AlreadyRecorded(cgroup_id)),
             None => {}
         }
-        let container = state.containers.get(&first, 0).map_err(map_error("CONTAINERS"))?;
-        state.insert(cgroup_id, bytemuck::cast(container))
+        let container = state.containers.get(first)?;
+        state.insert(cgroup_id, container)
     }
 
     /// Ends the recording of a slot's cgroups. When this returns no program numbers a record of it any more; the slot's last
@@ -226,7 +221,7 @@ impl Recorder {
         let mut state = self.state();
         let cgroups = state.slots.get(&slot).cloned().ok_or(ProbeError::NoSuchSlot(slot))?;
         for cgroup in cgroups {
-            state.containers.remove(&cgroup).map_err(map_error("CONTAINERS"))?;
+            state.containers.remove(cgroup)?;
         }
         membarrier::wait_for_running_programs().map_err(ProbeError::io("waiting for running eBPF programs"))?;
         state.slots.remove(&slot);
@@ -267,13 +262,9 @@ impl Recorder {
         let mut state = self.state();
         let cgroups = state.slots.get(&slot).cloned().ok_or(ProbeError::NoSuchSlot(slot))?;
         for cgroup in cgroups {
-            let bytes = state.containers.get(&cgroup, 0).map_err(map_error("CONTAINERS"))?;
-            let mut container: Container = bytemuck::cast(bytes);
+            let mut container = state.containers.get(cgroup)?;
             change(&mut container);
-            state
-                .containers
-                .insert(cgroup, bytemuck::cast::<_, ContainerBytes>(container), 0)
-                .map_err(map_error("CONTAINERS"))?;
+            state.containers.set(cgroup, container)?;
         }
         Ok(())
     }
@@ -324,8 +315,7 @@ impl State {
     }
 
     fn insert(&mut self, cgroup_id: u64, container: Container) -> Result<(), ProbeError> {
-        let bytes: ContainerBytes = bytemuck::cast(container);
-        self.containers.insert(cgroup_id, bytes, 0).map_err(map_error("CONTAINERS"))?;
+        self.containers.set(cgroup_id, container)?;
         self.slots.entry(container.slot).or_default().push(cgroup_id);
         Ok(())
     }

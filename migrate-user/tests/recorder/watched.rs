@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use migrate::probe::{Mode, Options, Recorder, TallyRow, Watch};
 use migrate::record::RecordRef;
 use migrate::sys::bpf_ring::RingReader;
-use migrate_common::maps::Counters;
+use migrate_common::maps::{Counters, Place};
 use migrate_common::record::Kind;
 use migrate_common::syscalls::{Group, GroupSet};
 
-use crate::container::{Cgroup, start};
+use crate::container::{Cgroup, start, unable};
 
 const RING_BYTES: u32 = 64 << 20;
 
@@ -125,4 +125,43 @@ impl Outcome {
         assert!(self.taken.is_all_below(seq));
         self
     }
+}
+
+/// Records of a slot, after a guest has run in a cgroup.
+fn seen_after(recorder: &Recorder, cgroup: &Cgroup, slot: u32) -> u64 {
+    let status = start("calls", cgroup).wait_with_output().unwrap().status;
+    assert!(status.success(), "{status}");
+    recorder.counters(slot).unwrap().seen
+}
+
+#[test]
+fn cgroups_that_share_a_place_are_told_apart() {
+    if let Some(why) = unable() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let recorder = Recorder::load(Options::default()).unwrap();
+    let first = Cgroup::new();
+    let mut between = Vec::new();
+    let second = loop {
+        let other = Cgroup::new();
+        if Place::of(other.id()) == Place::of(first.id()) {
+            break other;
+        }
+        between.push(other);
+    };
+    let all = Watch { mode: Mode::Capture, groups: GroupSet::ALL };
+    let [one, two] = [&first, &second].map(|cgroup| recorder.watch(&[cgroup.id()], all).unwrap());
+    let of_one = seen_after(&recorder, &first, one);
+    let of_two = seen_after(&recorder, &second, two);
+    assert!(of_one > 0 && of_two > 0);
+    assert_eq!(recorder.counters(one).unwrap().seen, of_one, "the other's are not its own");
+    // Nobody has the place now, and the second is found all the same; the first is not.
+    recorder.remove(one).unwrap();
+    assert_eq!(seen_after(&recorder, &first, one), of_one);
+    assert_eq!(seen_after(&recorder, &second, two), 2 * of_two);
+    recorder.remove(two).unwrap();
+    let again = recorder.watch(&[first.id()], all).unwrap();
+    assert_eq!(seen_after(&recorder, &first, again), of_one);
+    drop(between);
 }
