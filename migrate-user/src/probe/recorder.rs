@@ -257,7 +257,8 @@ impl Recorder {
         &self.turns
     }
 
-    /// Changes what the programs know of a slot's cgroups.
+    /// Changes what the programs know of a slot's cgroups. Not while the container may enter its first image, which the programs note in
+    /// the same place.
     pub(super) fn change(&self, slot: u32, change: impl Fn(&mut Container)) -> Result<(), ProbeError> {
         let mut state = self.state();
         let cgroups = state.slots.get(&slot).cloned().ok_or(ProbeError::NoSuchSlot(slot))?;

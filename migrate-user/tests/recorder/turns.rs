@@ -220,6 +220,10 @@ fn what_waits_on_the_cpu_of_a_task_that_computes_is_handed_over_when_it_is_asked
     let init = first_task(&group);
     let cpu = affinity::of(init).unwrap().cpus()[0];
     affinity::set(init, &CpuSet::only(cpu)).unwrap();
+    // Before the first image nobody takes turns.
+    while recorder.counters(slot).unwrap().seq == 0 {
+        std::thread::yield_now();
+    }
     recorder.begin_turns(slot, cpu, None).unwrap();
     let (mut asked, mut waited) = (0, 0);
     while launcher.try_wait().unwrap().is_none() {
