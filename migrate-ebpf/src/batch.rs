@@ -1,9 +1,9 @@
 //! Records that wait on their CPU to be handed to the ring together.
 //!
 //! Room in the ring costs a lock and lines that no cache has, for each record. The tasks of a container that take turns run on one CPU, and
-//! [`sched_switch`](crate::sched_switch) sees them leave it: their small records are put together here and handed over when a task leaves
-//! or when there are enough of them, so that none waits whose task does not run. For a task that runs on, userspace asks for them
-//! ([`hand_over`]) by a run of a program of its own on that CPU.
+//! [`sched_switch`](crate::sched_switch) sees them leave it: their small records are put together here and handed over when the container
+//! leaves or when there are enough of them, so that none waits while its container does not run. Of one that runs on, userspace asks for
+//! them ([`hand_over`]) by a run of a program of its own on that CPU.
 
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use aya_ebpf::macros::raw_tracepoint;

@@ -18,11 +18,15 @@ use crate::{batch, coming, container, place, task};
 fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let (preempted, state): (u64, u32) = (ctx.arg(0), ctx.arg(3));
     let (previous, next) = (ctx.arg::<*const u8>(1), ctx.arg::<*const u8>(2));
+    let follower = container::serial(next);
     if let Some(container) = container::serial(previous) {
-        batch::flush();
+        // The container runs on: so does what waits for company.
+        if follower.is_none_or(|follower| follower.slot != container.slot) {
+            batch::flush();
+        }
         leaves(&container, previous, preempted == 0 && state != 0);
     }
-    if let Some(container) = container::serial(next) {
+    if let Some(container) = follower {
         coming::comes(&container, next);
     }
     0

@@ -32,7 +32,7 @@ pub(super) const HAND_OVER: &str = "hand_over";
 /// The CPUs together wake the reader, and look whether tasks are to be held, at the latest after they have put in this part of the
 /// ring: well below what is free when tasks are held. Each does after [`MAX_WAKE_BYTES`].
 const WAKE_PART: u64 = 8;
-const MAX_WAKE_BYTES: u64 = 256 * 1024;
+const MAX_WAKE_BYTES: u64 = 1024 * 1024;
 
 type CountersBytes = [u8; size_of::<Counters>()];
 pub(super) type TalliesBytes = [u8; size_of::<Tallies>()];
