@@ -374,7 +374,7 @@ fn take_turns(calls: bool) {
 
 /// A call now and then, and no other reason to leave the CPU.
 fn computing() {
-    for n in 0..1000 {
+    for n in 0..20_000 {
         mark(n);
         (0..50_000_u64).for_each(|n| {
             std::hint::black_box(n);
