@@ -244,7 +244,7 @@ fn what_waits_on_the_cpu_of_a_task_that_computes_is_handed_over_when_it_is_asked
     };
     let (asked, waited) = std::thread::scope(|scope| scope.spawn(ask).join().unwrap());
     // It leaves the CPU when others of the machine want it, and nothing waits then.
-    assert!(waited >= 8, "{waited} of {asked} times");
+    assert!(waited * 8 > asked, "{waited} of {asked} times");
     recorder.end_turns(slot);
     let mut records = 0;
     while ring.take(u64::MAX, |entry| records += records_in(entry)) > 0 {}
