@@ -22,6 +22,7 @@ pub mod poll;
 pub mod ptrace;
 pub mod raw_tcp;
 pub mod regset;
+pub mod release;
 pub mod sched;
 pub mod seccomp;
 pub mod signals;

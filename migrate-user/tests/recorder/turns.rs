@@ -9,7 +9,7 @@ use migrate::probe::{Options, Recorder};
 use migrate::record::{Record, RecordRef};
 use migrate::ring::{Drain, DrainOptions};
 use migrate::sys::affinity::{self, CpuSet};
-use migrate::sys::cgroup;
+use migrate::sys::{cgroup, cgroup_trees, release};
 use migrate_common::record::{BATCH, Kind, flags};
 
 use crate::container::{Cgroup, Log, start, unable};
@@ -27,7 +27,16 @@ struct Outcome {
     rotations: Rotations,
     /// Where the tasks took turns.
     cpu: Option<usize>,
+    /// What of a CPU real-time tasks could have as that began.
+    limit: Option<f64>,
     objections: Vec<String>,
+}
+
+/// What of a CPU the root cgroup's real-time tasks can have. None: this kernel wants no budget, or there is no limit.
+fn limit() -> Option<f64> {
+    let trees = cgroup_trees::Trees::read().unwrap();
+    let number = |name| std::fs::read_to_string(trees.mount("cpu")?.join(name)).ok()?.trim().parse::<f64>().ok();
+    Some(number("cpu.rt_runtime_us")? / number("cpu.rt_period_us")?).filter(|limit| *limit >= 0.0)
 }
 
 fn run(guest: &str, policy: Policy) -> Outcome {
@@ -48,7 +57,7 @@ fn run(guest: &str, policy: Policy) -> Outcome {
     let gate = std::thread::spawn(move || {
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&events);
-        let (gate, _handle) = Gate::seize(init, false, move |event| heard.lock().unwrap().push(event)).unwrap();
+        let (gate, _handle) = Gate::seize(init, false, move |event| heard.lock().unwrap().push((event, limit()))).unwrap();
         gate.holding(holding).taking_turns(turns).run().unwrap();
         std::mem::take(&mut *events.lock().unwrap())
     });
@@ -63,12 +72,20 @@ fn run(guest: &str, policy: Policy) -> Outcome {
     assert_eq!(log.gap(), None);
     let counters = recorder.counters(slot).unwrap();
     assert_eq!((counters.seen, counters.seq), (counters.emitted, log.records.len() as u64));
-    let cpu = events.iter().find_map(|event| if let GateEvent::Serial { cpu } = event { Some(*cpu) } else { None });
-    let objections = events.into_iter().filter_map(|event| match event {
+    let begun =
+        events.iter().find_map(|(event, limit)| if let GateEvent::Serial { cpu } = event { Some((*cpu, *limit)) } else { None });
+    let objections = events.into_iter().filter_map(|(event, _)| match event {
         GateEvent::NotMigratable { why, .. } => Some(why),
         _ => None,
     });
-    Outcome { records: std::mem::take(&mut log.records), rotations, cpu, objections: objections.collect() }
+    let records = std::mem::take(&mut log.records);
+    Outcome {
+        records,
+        rotations,
+        cpu: begun.map(|(cpu, _)| cpu),
+        limit: begun.and_then(|(_, limit)| limit),
+        objections: objections.collect(),
+    }
 }
 
 fn of_kind(records: &[Record], kind: Kind) -> Vec<(usize, &Record)> {
@@ -162,6 +179,9 @@ fn a_thread_whose_others_wait_is_left_alone_and_others_that_interrupt_it_leave_n
     let _one = one_at_a_time();
     let outcome = run("gated-alone", Policy::Auto);
     assert!(outcome.cpu.is_some());
+    if release::running() >= Some((6, 12)) {
+        assert!(outcome.limit.is_none_or(|limit| limit >= 0.99), "{:?} of a CPU", outcome.limit);
+    }
     check_switches(&outcome.records);
     let is_mark = |record: &Record, n| i64::from(record.head.nr) == libc::SYS_getppid && record.head.args[..2] == [MARK, n];
     let first = outcome.records.iter().position(|record| is_mark(record, 1)).unwrap();

@@ -4,6 +4,7 @@ use crate::agent::api::Check;
 use crate::probe::{Options, Recorder, kernel_offsets};
 use crate::sys::cgroup::{Cgroup, CgroupError};
 use crate::sys::pidfd::PidFd;
+use crate::sys::release::version;
 use crate::sys::{personality, tcp_repair};
 use migrate_common::syscalls::KERNEL;
 use nix::sched::{CloneFlags, unshare};
@@ -67,12 +68,6 @@ fn release() -> Check {
         ),
         Some(_) => Check::ok(NAME, release),
     }
-}
-
-/// `6.18.3-arch` -> (6, 18).
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut parts = release.split(|c: char| !c.is_ascii_digit());
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 fn types() -> Check {
@@ -148,18 +143,5 @@ fn ptrace_scope() -> Check {
         }
         Ok(scope) => Check::ok(NAME, format!("kernel.yama.ptrace_scope is {}", scope.trim())),
         Err(_) => Check::ok(NAME, "not restricted"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn releases_are_compared_as_numbers() {
-        assert_eq!(version("6.18.3-arch1"), Some((6, 18)));
-        assert_eq!(version("5.9"), Some((5, 9)));
-        assert!(version("5.9") < Some(OLDEST) && version("6.2") > Some(OLDEST));
-        assert_eq!(version("odd"), None);
     }
 }

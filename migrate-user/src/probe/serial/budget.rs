@@ -5,9 +5,14 @@
 //! serialised containers of a machine have one cgroup, [`GROUP`], which gets all that the root has left: on every CPU they have that
 //! much, together. What a container loses with its own cgroup are `cpu.shares` and the quota, which do not count for real-time tasks.
 //!
+//! Agents of one machine change these files one after the other: each locks the root.
+//!
 //! Source: Documentation/scheduler/sched-rt-group.rst.
 
+use super::{gone_is_fine, limit::Limit};
 use crate::sys::cgroup_trees::Trees;
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -54,13 +59,21 @@ impl Budget {
         let Some(from) = trees.folder(init, "cpu") else { return Ok(None) };
         let group = root.join(GROUP);
         let until = Instant::now() + GIVE_BACK_BOUND;
-        while let Err(error) = prepare(root, &group) {
+        let budget = Self { group, from };
+        while let Err(error) = budget.begin(root, init) {
             if Instant::now() > until {
                 return Err(error);
             }
             std::thread::sleep(GIVE_BACK_TICK);
         }
-        Ok(Some(Self { group, from }))
+        Ok(Some(budget))
+    }
+
+    /// From its first task on nobody takes the group away.
+    fn begin(&self, root: &Path, init: i32) -> Result<(), BudgetError> {
+        let _lock = lock(root)?;
+        prepare(root, &self.group)?;
+        gone_is_fine(self.give(init)).map_err(|source| BudgetError::Join { group: self.group(), source })
     }
 
     pub(super) fn group(&self) -> PathBuf {
@@ -84,14 +97,38 @@ impl Budget {
 
     /// The last one takes the group away; while others are in it that fails.
     pub(super) fn end(self) {
-        drop(std::fs::remove_dir(&self.group));
+        if let Some(root) = self.group.parent() {
+            remove(root);
+        }
     }
 }
 
 /// Takes the group away if nobody is in it.
 pub(super) fn sweep() {
     if let Some(root) = Trees::read().ok().as_ref().and_then(|trees| trees.mount("cpu")) {
-        drop(std::fs::remove_dir(root.join(GROUP)));
+        remove(root);
+    }
+}
+
+/// The lock of a cgroup's folder, which its end gives back.
+fn lock(root: &Path) -> Result<Flock<File>, BudgetError> {
+    let failed = |source| BudgetError::File { path: root.to_owned(), source };
+    let folder = File::open(root).map_err(failed)?;
+    Flock::lock(folder, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))
+}
+
+/// Takes the group away if nobody is in it, and restores the limit. Whatever is left behind, the next to end takes away.
+fn remove(root: &Path) {
+    let group = root.join(GROUP);
+    let Ok(_lock) = lock(root) else { return };
+    if let Ok(tasks) = std::fs::read_to_string(group.join("tasks")) {
+        // A group that has been removed keeps its budget for a while, and the limit cannot be lower than that.
+        if !tasks.is_empty() || write(&group, "cpu.rt_runtime_us", 0).is_err() || std::fs::remove_dir(&group).is_err() {
+            return;
+        }
+    }
+    if let Some(Err(error)) = Limit::new(root).map(|limit| limit.restore()) {
+        tracing::warn!(%error, "the kernel's limit of real time stays lifted");
     }
 }
 
@@ -105,17 +142,21 @@ fn prepare(root: &Path, group: &Path) -> Result<(), BudgetError> {
     if number(group, "cpu.rt_runtime_us")? > 0 {
         return Ok(());
     }
+    if let Some(Err(error)) = Limit::new(root).map(|limit| limit.lift()) {
+        tracing::warn!(%error, "the kernel's limit of real time stays as it is");
+    }
     let left_us = left(root)?;
     if left_us < LEAST_US {
         drop(std::fs::remove_dir(group));
         return Err(BudgetError::None { left_us });
     }
-    let write = |name: &str, value: u64| {
-        let path = group.join(name);
-        std::fs::write(&path, value.to_string()).map_err(|source| BudgetError::File { path, source })
-    };
-    write("cpu.rt_period_us", PERIOD_US)?;
-    write("cpu.rt_runtime_us", left_us)
+    write(group, "cpu.rt_period_us", PERIOD_US)?;
+    write(group, "cpu.rt_runtime_us", left_us)
+}
+
+fn write(group: &Path, name: &str, value: u64) -> Result<(), BudgetError> {
+    let path = group.join(name);
+    std::fs::write(&path, value.to_string()).map_err(|source| BudgetError::File { path, source })
 }
 
 /// What the root has for one more child, of each period.

@@ -7,6 +7,7 @@
 
 mod budget;
 mod host;
+mod limit;
 mod pin;
 mod places;
 mod recover;
