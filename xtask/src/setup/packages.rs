@@ -85,10 +85,15 @@ pub fn install(names: &[&str]) -> Result<()> {
     };
     // The package lists of a fresh machine are absent, those of an old one name versions that are gone: in both cases update once.
     if attempt().is_err() {
-        run::run(Command::new("apt-get").arg("update"))?;
+        update()?;
         attempt()?;
     }
     Ok(())
+}
+
+/// Brings apt's lists up to date.
+pub fn update() -> Result<()> {
+    run::run(Command::new("apt-get").arg("update"))
 }
 
 /// Forbids maintainer scripts to start services for as long as it lives. A policy that the machine already has is left alone.

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{State, Step, packages};
 use crate::run;
@@ -23,6 +23,8 @@ pub fn bpf_compiler() -> Option<BpfCompiler> {
 
 /// The newest LLVM whose bitcode our bpf-linker reads.
 const LLVM_MAJOR: u32 = 22;
+/// The oldest compiler that knows our language.
+const NEEDED: &str = env!("CARGO_PKG_RUST_VERSION");
 
 fn nightly() -> Option<BpfCompiler> {
     let version = run::output(Command::new("rustup").args(["run", "nightly", "rustc", "-vV"]))?;
@@ -41,7 +43,22 @@ fn llvm_major(version: &str) -> Option<u32> {
 
 fn debian() -> Option<BpfCompiler> {
     let rustc = PathBuf::from("/usr/bin/rustc");
-    packages::missing(packages::BPF_COMPILER).is_empty().then_some(BpfCompiler::Debian { rustc })
+    if !packages::missing(packages::BPF_COMPILER).is_empty() {
+        return None;
+    }
+    let version = run::output(Command::new(&rustc).arg("--version"))?;
+    (release(&version)? >= numbers(NEEDED)?).then_some(BpfCompiler::Debian { rustc })
+}
+
+/// Major and minor of what `rustc --version` prints.
+fn release(version: &str) -> Option<(u32, u32)> {
+    numbers(version.split(' ').nth(1)?)
+}
+
+/// Major and minor of a version.
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let (major, rest) = version.split_once('.')?;
+    Some((major.parse().ok()?, rest.split('.').next()?.parse().ok()?))
 }
 
 impl BpfCompiler {
@@ -57,7 +74,17 @@ impl BpfCompiler {
 pub fn step(check: bool) -> Result<Step> {
     match bpf_compiler() {
         Some(compiler) => Ok(Step { name: "bpf-compiler", state: State::Present, detail: compiler.detail() }),
-        None => packages::step("bpf-compiler", packages::BPF_COMPILER, check),
+        None if check => {
+            let detail = format!("{} of {NEEDED} or later", packages::BPF_COMPILER.join(" "));
+            Ok(Step { name: "bpf-compiler", state: State::Missing, detail })
+        }
+        None => {
+            // Old lists name an older compiler, which installs well and then does not know our edition of the language.
+            packages::update()?;
+            packages::install(packages::BPF_COMPILER)?;
+            let compiler = bpf_compiler().with_context(|| format!("Debian's rustc-web is older than {NEEDED}"))?;
+            Ok(Step { name: "bpf-compiler", state: State::Installed, detail: compiler.detail() })
+        }
     }
 }
 
@@ -69,5 +96,13 @@ mod tests {
     fn the_llvm_version_is_read_from_rustc() {
         assert_eq!(llvm_major("rustc 1.97.0-nightly\nrelease: 1.97.0-nightly\nLLVM version: 22.1.4\n"), Some(22));
         assert_eq!(llvm_major("rustc 1.97.0\n"), None);
+    }
+
+    #[test]
+    fn a_release_is_compared_by_its_numbers() {
+        assert_eq!(release("rustc 1.85.0 (4d91de4e4 2025-02-17) (built from a source tarball)\n"), Some((1, 85)));
+        assert!(numbers(NEEDED).is_some());
+        assert!(release("rustc 1.100.0-nightly (0123 2026-01-01)").unwrap() > (1, 95));
+        assert_eq!(release("rustc\n"), None);
     }
 }
