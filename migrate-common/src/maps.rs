@@ -65,6 +65,10 @@ pub mod mode {
     pub const HOLD: u32 = 2;
     /// The container's tasks take turns on one CPU: where they do so outside of a call is recorded.
     pub const SERIAL: u32 = 4;
+    /// A task of the container makes calls of the agent's: those in the map of such tasks are to be left out.
+    pub const ASIDE: u32 = 8;
+    /// Tasks in the map of those that are asked for are to be held behind their next call.
+    pub const ASKS: u32 = 16;
 }
 
 /// Why a program sent its task the signal that holds it: the value of the map of held tasks.
@@ -77,6 +81,8 @@ pub mod hold {
     pub const ROTATE: u32 = 2;
     /// It has changed how it, or another task, is scheduled.
     pub const SCHEDULED: u32 = 3;
+    /// The agent has asked for it: it is to open what tracks the writes to its memory.
+    pub const TRACKED: u32 = 4;
 }
 
 /// Of a container whose tasks take turns on one CPU: who runs, and who left. By slot.

@@ -5,7 +5,7 @@ use migrate_common::record::Kind;
 use migrate_common::syscalls::Group;
 
 use crate::kernel::{Kptr, load, offset};
-use crate::maps::{CONTAINERS, PLACED};
+use crate::maps::{ASIDE, CONTAINERS, PLACED};
 use crate::{tally, task};
 
 /// The current task's container in whatever phase, or none: the first question of every program.
@@ -61,10 +61,27 @@ pub fn captures(container: &Container) -> bool {
     container.mode & mode::CAPTURE != 0
 }
 
-/// The container of any task, if its tasks take turns: asked at every switch of the machine while there is one.
+/// The container of any task, if its tasks take turns: asked at every switch of the machine while there is one. A task that the agent has
+/// set aside is a stranger's for as long.
 #[inline(always)]
 pub fn serial(task: Kptr) -> Option<Container> {
-    recording_of(task).filter(takes_turns)
+    recording_of(task).filter(|container| takes_turns(container) && !is_aside(container, task))
+}
+
+/// Whether a task of the container makes calls that are the agent's: then they are nothing to the container, and no replica makes them.
+#[inline(always)]
+pub fn is_aside(container: &Container, task: Kptr) -> bool {
+    if container.mode & mode::ASIDE == 0 {
+        return false;
+    }
+    // SAFETY: the value is not looked at.
+    unsafe { ASIDE.get(load::<u32>(task, offset!(task_pid))) }.is_some()
+}
+
+/// Whether the agent has asked for some tasks.
+#[inline(always)]
+pub fn asks(container: &Container) -> bool {
+    container.mode & mode::ASKS != 0
 }
 
 /// Whether its tasks take turns on one CPU.

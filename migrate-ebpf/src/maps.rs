@@ -63,6 +63,15 @@ pub static RESTARTS: HashMap<u32, Restart> = HashMap::with_max_entries(65536, 0)
 #[map]
 pub static HOLDS: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
 
+/// Host tids of tasks that make calls of the agent's in their own name, while `mode::ASIDE` is set: neither their calls nor their turns
+/// are the container's.
+#[map]
+pub static ASIDE: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
+
+/// Host tids of tasks that the agent wants held behind a call, while `mode::ASKS` is set.
+#[map]
+pub static ASKED: HashMap<u32, u32> = HashMap::with_max_entries(4096, 0);
+
 /// By slot: whose turn it is.
 #[map]
 pub static TURNS: Array<Turn> = Array::with_max_entries(MAX_CONTAINERS, 0);

@@ -41,7 +41,9 @@ pub struct Call {
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let task = task::current();
-    if let Some(container) = container::recording_of(task) {
+    if let Some(container) = container::recording_of(task)
+        && !container::is_aside(&container, task)
+    {
         coming::present(&container);
         record(&container, task, ctx.arg::<*const u8>(0), ctx.arg(1));
         // How full the ring is matters as often as it does to the reader.

@@ -5,7 +5,7 @@ use migrate_common::record::flags;
 
 use crate::emit::Event;
 use crate::kernel::{Kptr, load, offset};
-use crate::maps::{self, EXECS, NOT_IMPLEMENTED, TURNS};
+use crate::maps::{self, ASKED, EXECS, NOT_IMPLEMENTED, TURNS};
 use crate::place::{PLACE_BYTES, WORDS};
 use crate::{clock, container, file, hold, task};
 
@@ -23,6 +23,9 @@ const MAP_SHARED: u64 = 1;
 const MAP_ANONYMOUS: u64 = 0x20;
 /// include/uapi/asm-generic/errno.h
 const ENOSYS: i64 = 38;
+/// include/linux/errno.h: the first and the last code of calls that go on behind a signal.
+const ERESTARTSYS: i64 = 512;
+const ERESTART_LAST: i64 = 516;
 /// include/linux/sched.h
 const PF_EXITING: u32 = 4;
 
@@ -125,6 +128,13 @@ pub fn after_call(container: &Container, task: Kptr) {
     if !container::holds(container) {
         return note(event);
     }
+    if container::asks(container) && is_over(event) {
+        // Where it is held for another reason it is asked for again.
+        let tid: u32 = load(task, offset!(task_pid));
+        if ASKED.remove(tid).is_ok() {
+            hold::send(reason::TRACKED);
+        }
+    }
     if !container::takes_turns(container) {
         if event.flags & flags::SHARED != 0 {
             hold::send(reason::SHARED);
@@ -147,6 +157,12 @@ pub fn after_call(container: &Container, task: Kptr) {
     if now.saturating_sub(turn.since_ns) > TURN_NS && hold::send(reason::ROTATE) {
         turn.since_ns = now;
     }
+}
+
+/// Whether the kernel has done with the call: a signal now makes it neither begin again nor end otherwise.
+#[inline(always)]
+fn is_over(event: &Event) -> bool {
+    !(-ERESTART_LAST..=-ERESTARTSYS).contains(&event.ret)
 }
 
 /// Remembers a call that returned ENOSYS.

@@ -34,7 +34,7 @@ pub struct DemoArgs {
     /// A page of the replica's memory is spoilt before it is compared; for workload table, which notices
     #[arg(long, conflicts_with = "kill")]
     spoil: bool,
-    /// What of the memory is compared: off or all
+    /// What of the memory is compared: off, touched or all
     #[arg(long, default_value = "all")]
     verify: String,
     /// No limit on links and clients: more than the replica can follow

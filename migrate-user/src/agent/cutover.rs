@@ -8,7 +8,7 @@ use crate::replay::live::PendingSignal;
 use crate::replay::wait::Wait;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::ptrace::{self, SIGINFO_BYTES};
-use crate::verify::Print;
+use crate::verify::Delta;
 use crate::verify::registers::TaskRegisters;
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ pub struct CutOver {
 /// What is compared before a replica goes live.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct MemoryState {
-    pub print: Print,
+    pub delta: Delta,
     pub registers: Vec<TaskRegisters>,
 }
 

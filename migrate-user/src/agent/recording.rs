@@ -15,7 +15,7 @@ pub use self::groups::{GroupCount, GroupCounts};
 use self::log_thread::{Input, LogThread};
 use super::lease::Lease;
 use super::probes::{Probes, ProbesError};
-use crate::probe::gate::{Gate, GateError, GateHandle, Stopped};
+use crate::probe::gate::{Gate, GateError, GateHandle, Stopped, Tracks};
 use crate::probe::serial::{Policy, Rotations, Serial};
 use crate::ring::RingError;
 use crate::round::spool::Totals;
@@ -120,6 +120,7 @@ pub struct Recording {
     path: PathBuf,
     gate: Option<GateHandle>,
     serial: Arc<Serial>,
+    tracks: Arc<Tracks>,
     inputs: mpsc::Sender<Input>,
     shared: Arc<Shared>,
 }
@@ -144,6 +145,7 @@ impl Recording {
         let lease = Arc::new(Lease::begin(probes, &cgroup, cgroup.id()?)?);
         let slot = lease.slot();
         let serial = Arc::new(Serial::new(policy, slot, init, cgroup.clone(), Arc::clone(&probes.turns), Some(path.to_owned())));
+        let tracks = Arc::new(Tracks::default());
         let mut recording = Self {
             id: id.to_owned(),
             init,
@@ -154,6 +156,7 @@ impl Recording {
             path: path.to_owned(),
             gate: None,
             serial: Arc::clone(&serial),
+            tracks: Arc::clone(&tracks),
             inputs: inputs.clone(),
             shared: Arc::clone(&shared),
         };
@@ -169,7 +172,7 @@ impl Recording {
             .spawn(move || match Gate::seize(init, prove, move |event| drop(inputs.send(Input::Gate(event)))) {
                 Ok((gate, handle)) => {
                     if ready.send(Ok(handle)).is_ok()
-                        && let Err(error) = gate.holding(recorder).taking_turns(serial).run()
+                        && let Err(error) = gate.holding(recorder).taking_turns(serial).tracking(slot, tracks).run()
                     {
                         tracing::error!(%error, "the gate of a container failed");
                     }
@@ -229,6 +232,18 @@ impl Recording {
     #[must_use]
     pub fn stopped(&self) -> Option<Vec<Stopped>> {
         self.gate.as_ref()?.stopped()
+    }
+
+    /// What tracks the writes to the memory of its processes, as far as it is there.
+    #[must_use]
+    pub fn tracks(&self) -> &Tracks {
+        &self.tracks
+    }
+
+    /// Asks these processes of one task, by their number on the host, to open theirs, and nobody else any more.
+    pub fn ask_for_tracks(&self, processes: &[Pid]) -> Result<(), RecordingError> {
+        let host_tids: Vec<u32> = processes.iter().map(|pid| pid.unsigned_abs()).collect();
+        Ok(self.probes.recorder.ask_for(self.slot, &host_tids)?)
     }
 
     /// Reads the log from a chunk on, while it grows.

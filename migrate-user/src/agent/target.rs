@@ -17,7 +17,7 @@ use crate::wire::durable::{Durable, Side, TargetState};
 use crate::wire::message::Prepare;
 use crate::wire::target::{Action, Outcome, Output};
 use crate::wire::{Message, Target, transport};
-use proof::Comparing;
+use proof::{Comparing, Early};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +58,7 @@ struct Receiving {
     container: Option<String>,
     replica: Option<Replica>,
     restored: Option<Restored>,
+    early: Early,
     comparing: Option<Comparing>,
     stragglers: Vec<Bytes>,
     inodes: InodeReport,
@@ -97,6 +98,7 @@ async fn serve(daemon: Arc<Daemon>, stream: TcpStream, peer: String) {
         container: None,
         replica: None,
         restored: None,
+        early: Early::default(),
         comparing: None,
         stragglers: Vec::new(),
         inodes: InodeReport::default(),
@@ -217,7 +219,8 @@ pub async fn recover(daemon: &Arc<Daemon>) {
             durable: Some(durable),
             replica: None,
             restored: None,
-            comparing: None,
+            early: Early::default(),
+        comparing: None,
             stragglers: Vec::new(),
             inodes: InodeReport::default(),
             spec: None,

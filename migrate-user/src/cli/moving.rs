@@ -54,7 +54,9 @@ pub(super) struct Move {
 enum What {
     /// Nothing
     Off,
-    /// All memory, and the registers of all tasks
+    /// The same as `all`; what is not written any more is hashed while the container runs
+    Touched,
+    /// All memory, and the registers of all tasks, while the container stands still
     All,
 }
 
@@ -62,6 +64,7 @@ impl From<What> for Verify {
     fn from(what: What) -> Self {
         match what {
             What::Off => Self::Off,
+            What::Touched => Self::Touched,
             What::All => Self::All,
         }
     }
@@ -157,7 +160,8 @@ fn text(report: &MoveReport) -> String {
 fn pages(report: &MoveReport, compared: u64, differing: u64) -> String {
     let kinds: Vec<_> = report.differing_by_kind.iter().map(|(kind, pages)| format!("{kind} {}", count(*pages))).collect();
     let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
-    let mut out = format!("pages        {} compared, {} differed and were shipped{kinds}\n", count(compared), count(differing));
+    let hashed = report.pages_hashed.map_or_else(String::new, |hashed| format!(", {} of them hashed during the freeze", count(hashed)));
+    let mut out = format!("pages        {} compared{hashed}, {} differed and were shipped{kinds}\n", count(compared), count(differing));
     for place in &report.differing_at {
         out.push_str(&format!("             {place}\n"));
     }
@@ -202,6 +206,7 @@ mod tests {
             undone_freezes_us: 20_500,
             connections: 100,
             pages_compared: Some(2048),
+            pages_hashed: Some(30),
             pages_differing: Some(2),
             differing_by_kind: [("loader".to_owned(), 2)].into(),
             warnings: vec!["something".into()],
@@ -212,7 +217,7 @@ mod tests {
         assert!(text.contains("    1    1,204  1.00 MiB"), "{text}");
         assert!(text.contains("down time    84.1 ms  (freeze 300 us, last round 0 us, replay 61.2 ms"), "{text}");
         assert!(text.contains("put off      2 times, frozen for 20.5 ms together"), "{text}");
-        assert!(text.contains("2,048 compared, 2 differed and were shipped (loader 2)"), "{text}");
+        assert!(text.contains("2,048 compared, 30 of them hashed during the freeze, 2 differed and were shipped (loader 2)"), "{text}");
         assert!(text.contains("100 handed over") && text.ends_with("warning: something\n"), "{text}");
     }
 

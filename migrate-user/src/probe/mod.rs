@@ -3,6 +3,7 @@
 //! [`Recorder`] loads the programs and says whose tasks they record; what they emit comes out of its ring, which
 //! [`crate::ring`] drains. [`gate`] holds execs and signals. [`mute`] silences a container's network.
 
+mod aside;
 mod cost;
 pub mod gate;
 mod hold;
@@ -19,6 +20,7 @@ mod watch;
 
 use std::io;
 
+pub use aside::Aside;
 pub use cost::{BpfStats, ProgramCost};
 pub use hold::Holds;
 pub use mute::{Mute, MuteMode};

@@ -13,6 +13,7 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, Restart, Tallies, mode, phase};
 use migrate_common::syscalls::{GroupSet, KRow, TABLE, choice_key};
 
+use super::aside::Asides;
 use super::cost::MissedBefore;
 use super::hold::{Held, hold_bytes};
 use super::places::Places;
@@ -68,6 +69,7 @@ pub struct Recorder {
     level: RingLevel,
     held: Held,
     turns: Mutex<Turns>,
+    asides: Mutex<Asides>,
     missed_before: MissedBefore,
 }
 
@@ -133,6 +135,7 @@ impl Recorder {
         let holds = take(&mut programs, "HOLDS")?;
         let hold_map = HashMap::try_from(Map::HashMap(holds)).map_err(map_error("HOLDS"))?;
         let turns = Turns::new(take(&mut programs, "TURNS")?, take(&mut programs, "AWAY")?)?;
+        let asides = Asides::new(take(&mut programs, "ASIDE")?, take(&mut programs, "ASKED")?)?;
         let containers = Places::new(take(&mut programs, "PLACED")?, take(&mut programs, "CONTAINERS")?)?;
         let numbers = Numbers {
             sequence: Array::try_from(Map::Array(take(&mut programs, "SEQUENCE")?)).map_err(map_error("SEQUENCE"))?,
@@ -152,6 +155,7 @@ impl Recorder {
             level,
             held: Held::default(),
             turns: Mutex::new(turns),
+            asides: Mutex::new(asides),
             missed_before: MissedBefore::default(),
         })
     }
@@ -251,6 +255,10 @@ impl Recorder {
 
     pub(super) const fn held(&self) -> &Held {
         &self.held
+    }
+
+    pub(super) const fn asides(&self) -> &Mutex<Asides> {
+        &self.asides
     }
 
     pub(super) const fn turns(&self) -> &Mutex<Turns> {

@@ -24,7 +24,7 @@ use crate::sys::signals::{is_synchronous, raised_by_itself};
 use std::collections::{HashMap, HashSet};
 
 /// Bytes of the `syscall` instruction.
-pub(super) const SYSCALL_BYTES: u64 = 2;
+pub(super) use crate::sys::syscall_instruction::BYTES as SYSCALL_BYTES;
 /// The kernel's codes for a call that a signal interrupted: ERESTARTSYS to ERESTART_RESTARTBLOCK. User code never sees them.
 pub const RESTART_CODES: std::ops::RangeInclusive<i64> = -516..=-512;
 /// The one of a wait that goes on as `restart_syscall`, whose end the kernel keeps.

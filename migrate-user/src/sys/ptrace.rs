@@ -117,6 +117,12 @@ pub fn set_fate(pid: Pid, fate: Fate) -> Result<()> {
     request("setoptions", libc::PTRACE_SETOPTIONS, pid, 0, options(fate)).map(drop)
 }
 
+/// The same, and until it is changed again the seccomp filters of a stopped tracee are not applied: its tracer makes calls in its name.
+pub fn suspend_seccomp(pid: Pid, fate: Fate) -> Result<()> {
+    let options = options(fate) | libc::PTRACE_O_SUSPEND_SECCOMP as usize;
+    request("setoptions", libc::PTRACE_SETOPTIONS, pid, 0, options).map(drop)
+}
+
 /// Stops a running tracee: a [`Stop::Event`] follows.
 pub fn interrupt(pid: Pid) -> Result<()> {
     request("interrupt", libc::PTRACE_INTERRUPT, pid, 0, 0).map(drop)

@@ -7,8 +7,9 @@ use super::layout::{Layout, PAGE};
 use super::mapping::{self, Of};
 use super::print::{Page, Print, Space};
 use super::registers::Tasks;
+use super::tracking::Tracking;
 use crate::sys::pagemap::PAGE_BYTES;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// Pages that are asked for at a time: 4 MiB.
 const ASK_PAGES: usize = 1024;
@@ -22,6 +23,8 @@ const NAMED_PAGES: usize = 16;
 pub struct Taken {
     /// Pages of which either side has a copy.
     pub compared: u64,
+    /// Of the replica's, those that were hashed while everybody stood still.
+    pub hashed: u64,
     pub differing: BTreeMap<Kind, u64>,
     /// Some of them, before others those that no kind explains: process, address, mapping, kind.
     pub places: Vec<String>,
@@ -40,12 +43,14 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Hashes the replica's memory. Its tasks stand still until the end.
+    /// Hashes the replica's memory, as far as no table of `tracking` has it. Its tasks stand still until the end.
     ///
     /// # Errors
     /// [`VerifyError::Processes`] and [`VerifyError::Mapping`]: it has another shape than the source's.
-    pub fn begin(layout: Layout, tasks: Tasks, theirs: &Print) -> Result<Self, VerifyError> {
-        let ours = layout.print()?;
+    pub fn begin(layout: Layout, tasks: Tasks, theirs: &Print, tracking: &Tracking) -> Result<Self, VerifyError> {
+        let delta = layout.delta(tracking)?;
+        let hashed = delta.fresh();
+        let ours = delta.complete(tracking.tables())?;
         let tids = |print: &Print| print.processes.iter().map(|process| process.tid).collect::<Vec<_>>();
         if tids(theirs) != tids(&ours) {
             return Err(VerifyError::Processes { theirs: tids(theirs), ours: tids(&ours) });
@@ -54,7 +59,7 @@ impl Comparison {
             mapping::difference(process.tid, &process.mappings, ours.mappings(process.tid))?;
         }
         let (wanted, compared) = wanted(theirs, &ours, |page| is_zero_when_absent(page, &layout));
-        Ok(Self { layout, tasks, wanted, found: Taken { compared, ..Taken::default() }, unexplained: 0 })
+        Ok(Self { layout, tasks, wanted, found: Taken { compared, hashed, ..Taken::default() }, unexplained: 0 })
     }
 
     /// The pages that the source is to send next; none: everything is compared.
@@ -146,25 +151,35 @@ pub(super) fn is_zero_when_absent(page: Page, layout: &Layout) -> bool {
     }
 }
 
-/// The pages that may differ, and how many were compared.
+/// The pages that may differ, descending, and how many were compared.
 fn wanted(theirs: &Print, ours: &Print, is_zero_when_absent: impl Fn(Page) -> bool) -> (Vec<Page>, u64) {
-    let mut own: HashMap<Page, hash::Hash> = ours.pages().collect();
+    let is_zero = |page, hash| hash == hash::of_zeros() && is_zero_when_absent(page);
+    let (mut theirs, mut ours) = (theirs.pages().peekable(), ours.pages().peekable());
     let (mut wanted, mut compared) = (Vec::new(), 0);
-    for (page, hash) in theirs.pages() {
-        compared += 1;
-        let same = match own.remove(&page) {
-            Some(own) => own == hash,
-            None => hash == hash::of_zeros() && is_zero_when_absent(page),
+    loop {
+        let (page, same) = match (theirs.peek().copied(), ours.peek().copied()) {
+            (None, None) => break,
+            (Some((page, hash)), Some((own, own_hash))) if page == own => {
+                ours.next();
+                theirs.next();
+                (page, hash == own_hash)
+            }
+            (Some((page, hash)), own) if own.is_none_or(|(own, _)| page < own) => {
+                theirs.next();
+                (page, is_zero(page, hash))
+            }
+            (_, Some((own, hash))) => {
+                ours.next();
+                (own, is_zero(own, hash))
+            }
+            (Some(_), None) => unreachable!("the arm before takes it"),
         };
+        compared += 1;
         if !same {
             wanted.push(page);
         }
     }
-    compared += own.len() as u64;
-    wanted.extend(
-        own.iter().filter(|(page, hash)| **hash != hash::of_zeros() || !is_zero_when_absent(**page)).map(|(page, _)| *page),
-    );
-    wanted.sort_unstable_by(|a, b| b.cmp(a));
+    wanted.reverse();
     (wanted, compared)
 }
 

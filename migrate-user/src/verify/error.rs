@@ -1,6 +1,7 @@
 //! Why a container's memory could not be compared, or must not go live.
 
 use super::mapping::Mapping;
+use super::print::Page;
 use std::io;
 
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,8 @@ pub enum VerifyError {
     Mapping { tid: u32, theirs: Option<Box<Mapping>>, ours: Option<Box<Mapping>> },
     #[error("page {page:#x} of process {pid} is in none of its mappings")]
     Unmapped { pid: i32, page: u64 },
+    #[error("the source has a page that it has not told of: {page:?}")]
+    Untold { page: Page },
     #[error("{got} bytes came for {wanted} pages")]
     Answer { got: usize, wanted: usize },
     #[error("task {tid}: {why}")]

@@ -1,7 +1,7 @@
 //! The hashes of many pages.
 
 use super::error::VerifyError;
-use super::hash;
+use super::hash::{self, Hash};
 use super::layout::PAGE;
 use super::memory::Memory;
 use super::pages::Piece;
@@ -33,7 +33,8 @@ pub(super) fn hash_all(spaces: &[&[Piece]], memory: &Memory) -> Result<Vec<Vec<u
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some((_, batch)) = batches.get(at) else { return Ok(done) };
-            done.push((at, hash_batch(batch, memory, &mut buffer)?));
+            let hashes: Result<Vec<Hash>, VerifyError> = hash_batch(batch, memory, &mut buffer).into_iter().collect();
+            done.push((at, hashes?.into_flattened()));
         }
     };
     let mut done = std::thread::scope(|scope| {
@@ -77,15 +78,30 @@ pub(super) fn batches(pieces: &[Piece]) -> Vec<Vec<Piece>> {
     all
 }
 
-fn hash_batch(batch: &[Piece], memory: &Memory, buffer: &mut Vec<u8>) -> Result<Vec<u8>, VerifyError> {
+/// The hashes of a running process's pages, on this thread alone: it needs its processors itself. `None` for pages that are gone.
+pub(super) fn hash_running(pieces: &[Piece], memory: &Memory) -> Vec<Option<Hash>> {
+    let mut buffer = Vec::new();
+    let mut all = Vec::new();
+    for batch in batches(pieces) {
+        all.extend(hash_batch(&batch, memory, &mut buffer).into_iter().map(Result::ok));
+    }
+    all
+}
+
+/// Of each page, in order.
+fn hash_batch(batch: &[Piece], memory: &Memory, buffer: &mut Vec<u8>) -> Vec<Result<Hash, VerifyError>> {
     let remote: Vec<RemoteIoVec> = batch.iter().map(Piece::remote).collect();
-    let Some(pid) = batch.first().map(|piece| piece.pid) else { return Ok(Vec::new()) };
+    let Some(pid) = batch.first().map(|piece| piece.pid) else { return Vec::new() };
     buffer.resize(remote.iter().map(|part| part.len).sum(), 0);
     // It stops at the first page that the process itself may not read.
     let got = process_vm_readv(Pid::from_raw(pid), &mut [IoSliceMut::new(buffer)], &remote).unwrap_or(0);
     let addresses = batch.iter().flat_map(|piece| (0..piece.pages).map(|n| piece.address + n * PAGE_BYTES));
-    for (n, address) in addresses.enumerate().skip(got / PAGE) {
-        memory.read(pid, address, &mut buffer[n * PAGE..(n + 1) * PAGE])?;
-    }
-    Ok(buffer.chunks_exact(PAGE).flat_map(hash::of).collect())
+    let pages = buffer.chunks_exact_mut(PAGE).zip(addresses).enumerate();
+    let read = pages.map(|(n, (page, address))| {
+        if n >= got / PAGE {
+            memory.read(pid, address, page)?;
+        }
+        Ok(hash::of(page))
+    });
+    read.collect()
 }

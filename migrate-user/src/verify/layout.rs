@@ -7,8 +7,10 @@ use super::error::VerifyError;
 use super::hashing::hash_all;
 use super::mapping::{self, Mapping, Objects, Of};
 use super::memory::Memory;
-use super::pages::{Piece, file_page, join, own_pages, shared_pages};
+use super::pages::{Piece, file_page, own_pages, push, shared_pages, written_pages};
 use super::print::{Hashed, Mappings, Page, Print, Space};
+use super::table::{Delta, SpaceDelta, Table, Tables};
+use super::tracking::Tracking;
 use crate::golive::{Bytes, Task};
 use crate::sys::mappings;
 use crate::sys::pagemap::{PAGE_BYTES, Pagemap};
@@ -55,12 +57,22 @@ impl Layout {
 
     /// The same, with or without those of objects that can be shared.
     pub(super) fn print_of(&self, with_objects: bool) -> Result<Print, VerifyError> {
+        self.look(with_objects, &Tracking::default())?.complete(&Tables::new())
+    }
+
+    /// The pages, and the hashes of those that no table of `tracking` has.
+    pub fn delta(&self, tracking: &Tracking) -> Result<Delta, VerifyError> {
+        self.look(true, tracking)
+    }
+
+    fn look(&self, with_objects: bool, tracking: &Tracking) -> Result<Delta, VerifyError> {
         let mut spaces: Vec<(Space, Vec<(u64, u64)>, Vec<Piece>)> = Vec::new();
         let mut objects: BTreeMap<u32, BTreeMap<u64, (i32, u64)>> = BTreeMap::new();
         for process in &self.processes {
             let fail = |source| VerifyError::Io { what: "looking for the pages", pid: process.pid, source };
             let pagemap = Pagemap::open(process.pid).map_err(fail)?;
-            let mut own = Vec::new();
+            let is_tracked = tracking.has(process.tid, process.pid);
+            let (mut own, mut written) = (Vec::new(), Vec::new());
             for mapping in &process.mappings {
                 match mapping.of {
                     Of::Shared(_) if !with_objects => {}
@@ -74,14 +86,23 @@ impl Layout {
                             }
                         }
                     }
-                    _ => own.extend(own_pages(process.pid, &pagemap, mapping).map_err(fail)?),
+                    _ => {
+                        own.extend(own_pages(process.pid, &pagemap, mapping).map_err(fail)?);
+                        if is_tracked {
+                            written.extend(written_pages(process.pid, &pagemap, mapping, false).map_err(fail)?);
+                        }
+                    }
                 }
             }
-            let runs = own.iter().map(|piece| (piece.address / PAGE_BYTES, piece.pages)).collect();
-            spaces.push((Space::Process(process.tid), runs, own));
+            let space = Space::Process(process.tid);
+            let mut runs = Vec::new();
+            own.iter().for_each(|piece| push(&mut runs, piece.address / PAGE_BYTES, piece.pages));
+            let fresh = if is_tracked { fresh(&own, &written, tracking.tables().get(&space)) } else { own };
+            spaces.push((space, runs, fresh));
         }
         for (object, pages) in objects {
-            let runs = pages.keys().map(|number| (*number, 1)).collect();
+            let mut runs = Vec::new();
+            pages.keys().for_each(|number| push(&mut runs, *number, 1));
             let pieces = pages.values().map(|(pid, address)| Piece { pid: *pid, address: *address, pages: 1 }).collect();
             spaces.push((Space::Object(object), runs, pieces));
         }
@@ -89,9 +110,19 @@ impl Layout {
         let processes = processes.map(|process| Mappings { tid: process.tid, mappings: process.mappings.clone() }).collect();
         let pieces: Vec<&[Piece]> = spaces.iter().map(|(_, _, pieces)| pieces.as_slice()).collect();
         let hashes = hash_all(&pieces, &self.memory)?;
-        let spaces = spaces.iter().zip(hashes);
-        let spaces = spaces.map(|((space, runs, _), hashes)| Hashed { space: *space, runs: join(runs), hashes: Bytes(hashes) });
-        Ok(Print { processes, spaces: spaces.collect() })
+        let spaces = spaces.into_iter().zip(hashes).map(|((space, runs, pieces), hashes)| {
+            let mut fresh = Vec::new();
+            match space {
+                Space::Process(_) => pieces.iter().for_each(|piece| push(&mut fresh, piece.address / PAGE_BYTES, piece.pages)),
+                Space::Object(_) => fresh.clone_from(&runs),
+            }
+            SpaceDelta { runs, fresh: Hashed { space, runs: fresh, hashes: Bytes(hashes) } }
+        });
+        Ok(Delta { processes, spaces: spaces.collect() })
+    }
+
+    pub(super) const fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// The bytes of these pages, one after the other. Below a stack's mapping there are zeros.
@@ -208,6 +239,27 @@ impl Layout {
     pub fn processes(&self) -> impl Iterator<Item = (u32, i32)> {
         self.processes.iter().map(|process| (process.tid, process.pid))
     }
+}
+
+/// Of a process's own pages those that were written since the last pass, or that its table lacks.
+fn fresh(own: &[Piece], written: &[Piece], table: Option<&Table>) -> Vec<Piece> {
+    let none = Table::default();
+    let mut known = table.unwrap_or(&none).lookup();
+    let mut written = written.iter().peekable();
+    let mut fresh: Vec<Piece> = Vec::new();
+    for piece in own {
+        for address in (0..piece.pages).map(|n| piece.address + n * PAGE_BYTES) {
+            while written.next_if(|piece| piece.end() <= address).is_some() {}
+            if written.peek().is_none_or(|piece| address < piece.address) && known(address / PAGE_BYTES).is_some() {
+                continue;
+            }
+            match fresh.last_mut() {
+                Some(last) if last.end() == address => last.pages += 1,
+                _ => fresh.push(Piece { pid: piece.pid, address, pages: 1 }),
+            }
+        }
+    }
+    fresh
 }
 
 #[cfg(test)]

@@ -143,7 +143,9 @@ fn batches_hold_every_page_once_and_no_two_processes() {
     let sizes: Vec<u64> = all.iter().map(|batch| batch.iter().map(|piece| piece.pages).sum()).collect();
     assert_eq!(sizes, [BATCH_PAGES, BATCH_PAGES, 3, 1]);
     assert_eq!(all[1][0].address, (10 + BATCH_PAGES - 3) * PAGE_BYTES);
-    assert_eq!(join(&[(1, 2), (3, 1), (5, 1)]), [(1, 3), (5, 1)]);
+    let mut runs = Vec::new();
+    [(1, 2), (3, 1), (5, 1)].into_iter().for_each(|(first, count)| push(&mut runs, first, count));
+    assert_eq!(runs, [(1, 3), (5, 1)]);
 }
 
 /// A process whose first task ends while another goes on, with a page of its own at `page`; the other task's number.
@@ -200,4 +202,71 @@ fn a_process_whose_first_task_has_ended_is_looked_at_by_another() {
     assert_eq!(layout.read(&[page]).unwrap(), page_of(3));
     nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL).unwrap();
     nix::sys::wait::waitpid(child, None).unwrap();
+}
+
+/// What tracks this process.
+fn writes() -> Option<std::sync::Arc<crate::sys::userfaultfd::Userfaultfd>> {
+    use crate::sys::userfaultfd::{OPEN_FLAGS, Userfaultfd};
+    // SAFETY: a call with a number.
+    let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, OPEN_FLAGS) };
+    let fd = i32::try_from(fd).unwrap();
+    let taken = Userfaultfd::take_over(i32::try_from(std::process::id()).unwrap(), fd);
+    nix::unistd::close(fd).unwrap();
+    match taken {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            eprintln!("skipped: needs Linux 6.7");
+            None
+        }
+        taken => Some(std::sync::Arc::new(taken.unwrap())),
+    }
+}
+
+#[test]
+fn pages_that_were_not_written_since_a_pass_are_known_from_it_and_all_others_are_hashed_again() {
+    let Some(writes) = writes() else { return };
+    let (mapped, gone, new) = (Mapped::anonymous(), Mapped::anonymous(), Mapped::anonymous());
+    (0..PAGES).for_each(|page| mapped.write(page, 1));
+    gone.write(0, 1);
+    let pid = i32::try_from(std::process::id()).unwrap();
+    let mut tracking = Tracking::default();
+    let tasks = [Task { ns_tid: 1, host_pid: pid }];
+    let first = tracking.pass(&tasks, |_| Some(std::sync::Arc::clone(&writes)));
+    assert!(first.pages() >= PAGES as u64 + 1);
+    let mut theirs = Tables::new();
+    // What is told in parts is the same.
+    first.in_messages(5 * 32).iter().for_each(|hashed| super::super::table::learn(&mut theirs, hashed));
+    assert_eq!(theirs, *tracking.tables());
+    mapped.write(3, 2);
+    new.write(0, 7);
+    drop(gone);
+    let second = tracking.pass(&tasks, |_| Some(std::sync::Arc::clone(&writes)));
+    second.in_messages(usize::MAX).iter().for_each(|hashed| super::super::table::learn(&mut theirs, hashed));
+    mapped.write(5, 3);
+    // Other tests of this process map and unmap meanwhile.
+    let (delta, whole) = (0..100)
+        .find_map(|_| {
+            let layout = own();
+            Some((layout.delta(&tracking).ok()?, layout.print().ok()?))
+        })
+        .unwrap();
+    let told: Vec<u64> = delta.spaces[0].fresh.pages().map(|(page, _)| page.number).collect();
+    let within = |number: &u64| (mapped.number()..mapped.number() + PAGES as u64).contains(number);
+    assert_eq!(told.into_iter().filter(within).collect::<Vec<_>>(), [mapped.number() + 5]);
+    let of = |print: &Print, mapped: &Mapped| -> Vec<_> {
+        let first = mapped.number();
+        let within = move |number: u64| (first..first + PAGES as u64).contains(&number);
+        print.pages().filter(|(page, _)| page.space == Space::Process(1) && within(page.number)).collect()
+    };
+    let completed = delta.complete(&theirs).unwrap();
+    for mapped in [&mapped, &new] {
+        assert_eq!(of(&completed, mapped), of(&whole, mapped));
+    }
+    assert_eq!(of(&completed, &mapped)[3].1, hash::of(&page_of(2)));
+    tracking.end();
+    assert!(delta_of_all(&own(), &tracking));
+}
+
+/// Whether nothing is known without hashing it.
+fn delta_of_all(layout: &Layout, tracking: &Tracking) -> bool {
+    layout.delta(tracking).unwrap().spaces.iter().all(|space| space.runs == space.fresh.runs)
 }

@@ -24,6 +24,15 @@ pub enum Of {
     Shared(u32),
 }
 
+impl Of {
+    /// The kernel calls the whole of a mapping the heap that has a page of it, and joins the heap and anonymous memory beside it or does not by
+    /// how their pages came to be, and by whether their writes are tracked.
+    fn is_like(&self, other: &Self) -> bool {
+        let plain = |of: &Self| matches!(of, Self::Anonymous | Self::Heap);
+        self == other || (plain(self) && plain(other))
+    }
+}
+
 /// A run of addresses with one protection and one object behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mapping {
@@ -49,6 +58,10 @@ impl Mapping {
         (self.start..self.end).contains(&address)
     }
 
+    pub(super) const fn is_shared(&self) -> bool {
+        matches!(self.of, Of::Shared(_))
+    }
+
     pub(super) fn is_writable(&self) -> bool {
         self.protection[1] == b'w'
     }
@@ -56,7 +69,7 @@ impl Mapping {
     /// Whether `next` is the same mapping gone on. The kernel joins neighbours or not by how their pages came to be, which is no
     /// part of what a program sees.
     fn goes_on_with(&self, next: &Self) -> bool {
-        let follows = self.end == next.start && self.protection == next.protection && self.of == next.of;
+        let follows = self.end == next.start && self.protection == next.protection && self.of.is_like(&next.of);
         let in_file = matches!(self.of, Of::File(_) | Of::Shared(_));
         follows && (!in_file || self.offset + (self.end - self.start) == next.offset)
     }
@@ -65,7 +78,7 @@ impl Mapping {
     pub(super) fn is_like(&self, other: &Self) -> bool {
         let start = self.start == other.start || (self.of == Of::Stack && other.of == Of::Stack);
         let offset = self.offset == other.offset || !matches!(self.of, Of::File(_) | Of::Shared(_));
-        start && offset && self.end == other.end && self.protection == other.protection && self.of == other.of
+        start && offset && self.end == other.end && self.protection == other.protection && self.of.is_like(&other.of)
     }
 }
 
@@ -87,7 +100,12 @@ pub(super) fn parse(pid: i32, maps: &str, objects: &mut Objects) -> Result<Vec<M
         let fail = || VerifyError::Maps { pid, line: line.to_owned() };
         let Some(mapping) = seen(mappings::Mapping::parse(line).ok_or_else(fail)?, objects) else { continue };
         match all.last_mut() {
-            Some(last) if last.goes_on_with(&mapping) => last.end = mapping.end,
+            Some(last) if last.goes_on_with(&mapping) => {
+                last.end = mapping.end;
+                if mapping.of == Of::Heap {
+                    last.of = Of::Heap;
+                }
+            }
             _ => all.push(mapping),
         }
     }
@@ -170,6 +188,18 @@ mod tests {
         }
         let shorter = MAPS.lines().skip(2).map(|line| format!("{line}\n")).collect::<String>();
         assert!(difference(1, &parsed(MAPS), &parsed(&shorter)).is_err());
+    }
+
+    #[test]
+    fn the_heap_and_memory_beside_it_are_one_however_the_kernel_shows_them() {
+        let heap = "55d0c1000000-55d0c1021000 rw-p 00000000 00:00 0 [heap]\n";
+        let beside = "55d0c1021000-55d0c1022000 rw-p 00000000 00:00 0 \n";
+        let joined = "55d0c1000000-55d0c1022000 rw-p 00000000 00:00 0 [heap]\n";
+        assert!(difference(1, &parsed(&format!("{heap}{beside}")), &parsed(joined)).is_ok());
+        let before = "55d0c0fff000-55d0c1000000 rw-p 00000000 00:00 0 \n";
+        let joined = "55d0c0fff000-55d0c1021000 rw-p 00000000 00:00 0 [heap]\n";
+        assert_eq!(parsed(&format!("{before}{heap}")), parsed(joined));
+        assert!(difference(1, &parsed(heap), &parsed(joined)).is_err());
     }
 
     #[test]

@@ -23,13 +23,17 @@ mod memory;
 mod pages;
 mod print;
 pub mod registers;
+mod table;
+mod tracking;
 
 pub use compare::{Comparison, Taken};
 pub use end::{EndPrint, Standing};
 pub use error::VerifyError;
 pub use kind::Kind;
 pub use layout::Layout;
-pub use print::{Page, Print, Space};
+pub use print::{Hashed, Page, Print, Space};
+pub use table::{Delta, Tables, learn};
+pub use tracking::{Pass, Tracking};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +43,8 @@ use serde::{Deserialize, Serialize};
 pub enum Verify {
     /// Nothing.
     Off,
+    /// As with [`Self::All`]; pages that were not written since they were hashed while the container ran are not hashed again.
+    Touched,
     /// Every page that either side has a copy of, and the registers of every task.
     #[default]
     All,
@@ -47,6 +53,12 @@ pub enum Verify {
 impl Verify {
     #[must_use]
     pub const fn is_on(self) -> bool {
-        matches!(self, Self::All)
+        !matches!(self, Self::Off)
+    }
+
+    /// Whether pages are hashed before the freeze.
+    #[must_use]
+    pub const fn is_early(self) -> bool {
+        matches!(self, Self::Touched)
     }
 }

@@ -17,6 +17,11 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
+/// What a page is of which there is a copy.
+const ANY_COPY: u64 = category::PRESENT | category::SWAPPED;
+/// What one of the process's own is not.
+const NO_COPY: u64 = category::FILE | category::ZERO_PAGE;
+
 /// Pages of one process that lie together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece {
@@ -26,6 +31,11 @@ pub(super) struct Piece {
 }
 
 impl Piece {
+    /// The first address behind it.
+    pub(super) const fn end(&self) -> u64 {
+        self.address + self.pages * PAGE_BYTES
+    }
+
     pub(super) fn remote(&self) -> RemoteIoVec {
         let len = usize::try_from(self.pages).unwrap_or(0) * PAGE;
         RemoteIoVec { base: usize::try_from(self.address).unwrap_or(usize::MAX), len }
@@ -42,9 +52,13 @@ fn scan(pid: i32, pagemap: &Pagemap, mapping: &Mapping, wanted: Wanted) -> io::R
 
 /// Those of which the process has a copy of its own.
 pub(super) fn own_pages(pid: i32, pagemap: &Pagemap, mapping: &Mapping) -> io::Result<Vec<Piece>> {
-    let none_of = category::FILE | category::ZERO_PAGE;
-    let any_of = category::PRESENT | category::SWAPPED;
-    scan(pid, pagemap, mapping, Wanted { all_of: 0, any_of, none_of, protect: false })
+    scan(pid, pagemap, mapping, Wanted { all_of: 0, any_of: ANY_COPY, none_of: NO_COPY, protect: false })
+}
+
+/// Those of them that were written since they were protected, or are not tracked. `protect`: protects those that are, in the same step.
+pub(super) fn written_pages(pid: i32, pagemap: &Pagemap, mapping: &Mapping, protect: bool) -> io::Result<Vec<Piece>> {
+    let wanted = Wanted { all_of: category::WRITTEN, any_of: ANY_COPY, none_of: NO_COPY, protect };
+    scan(pid, pagemap, mapping, wanted)
 }
 
 /// Those of an object that can be shared.
@@ -52,8 +66,7 @@ pub(super) fn shared_pages(pid: i32, pagemap: &Pagemap, mapping: &Mapping) -> io
     match memory_object(pid, mapping)? {
         Some(file) => data(pid, &file, mapping),
         None => {
-            let any_of = category::PRESENT | category::SWAPPED;
-            scan(pid, pagemap, mapping, Wanted { all_of: 0, any_of, none_of: 0, protect: false })
+            scan(pid, pagemap, mapping, Wanted { all_of: 0, any_of: ANY_COPY, none_of: 0, protect: false })
         }
     }
 }
@@ -120,14 +133,10 @@ fn data(pid: i32, file: &File, mapping: &Mapping) -> io::Result<Vec<Piece>> {
     Ok(pieces)
 }
 
-/// Runs that follow each other become one.
-pub(super) fn join(runs: &[(u64, u64)]) -> Vec<(u64, u64)> {
-    let mut all: Vec<(u64, u64)> = Vec::new();
-    for (first, count) in runs {
-        match all.last_mut() {
-            Some((last, pages)) if *last + *pages == *first => *pages += count,
-            _ => all.push((*first, *count)),
-        }
+/// Adds pages behind the last ones; runs that follow each other become one.
+pub(super) fn push(runs: &mut Vec<(u64, u64)>, first: u64, count: u64) {
+    match runs.last_mut() {
+        Some((last, pages)) if *last + *pages == first => *pages += count,
+        _ => runs.push((first, count)),
     }
-    all
 }

@@ -32,7 +32,7 @@ pub struct Hashed {
 }
 
 impl Hashed {
-    fn pages(&self) -> impl Iterator<Item = (Page, Hash)> {
+    pub(super) fn pages(&self) -> impl Iterator<Item = (Page, Hash)> {
         let numbers = self.runs.iter().flat_map(|(first, count)| (0..*count).map(move |n| first.wrapping_add(n)));
         let (hashes, _) = self.hashes.0.as_chunks::<16>();
         numbers.zip(hashes).map(|(number, hash)| (Page { space: self.space, number }, *hash))

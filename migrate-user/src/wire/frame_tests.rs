@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::message::{
-    Abort, Compared, Final, Go, ImageData, ImageDone, Late, LayerData, LayerDone, Live, Memory, MigrationId, NeedImage, Pages, Prepare,
+    Abort, Compared, Final, Go, Hashes, ImageData, ImageDone, Late, LayerData, LayerDone, Live, Memory, MigrationId, NeedImage, Pages, Prepare,
     Prepared, Ready, Refuse, Replayed, Round, Status, StatusIs, Verdict, Wanted,
 };
 use super::super::{Blob, Hello};
@@ -36,6 +36,7 @@ fn every_kind() -> Vec<Message> {
         Memory { bytes: Blob(vec![6; 32]) }.into(),
         Wanted { pages: Blob(vec![7; 9]) }.into(),
         Pages { bytes: Blob(vec![8; 4096]) }.into(),
+        Hashes { bytes: Blob(vec![3; 16]) }.into(),
     ]
 }
 
@@ -43,8 +44,8 @@ fn every_kind() -> Vec<Message> {
 fn every_message_reads_back_and_has_its_own_number() {
     let messages = every_kind();
     let numbers: Vec<u16> = messages.iter().map(|message| message.kind() as u16).collect();
-    assert_eq!(numbers, (1..=22).collect::<Vec<_>>());
-    assert_eq!((Kind::from_u16(0), Kind::from_u16(23)), (None, None));
+    assert_eq!(numbers, (1..=23).collect::<Vec<_>>());
+    assert_eq!((Kind::from_u16(0), Kind::from_u16(24)), (None, None));
     for message in messages {
         let bytes = encode(&message).unwrap();
         assert_eq!(decode(&bytes).unwrap(), Some((message, bytes.len())));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::round::Cpu;
 
 /// Version of the messages, their numbers and their order.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
 
 /// What an agent and its host are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,7 +117,7 @@ mod tests {
             change(&mut theirs);
             host().check(&theirs).unwrap_err().to_string()
         };
-        assert!(differ(|h| h.protocol += 1).starts_with("protocol version 3 here, 4 there"));
+        assert!(differ(|h| h.protocol += 1).starts_with("protocol version 4 here, 5 there"));
         assert!(differ(|h| h.record_version += 1).starts_with("record version"));
         assert!(differ(|h| h.kernel_release = "6.12".into()).starts_with("kernel 6.18 here, 6.12 there"));
         assert!(differ(|h| h.cpu.model = "b".into()).starts_with("processor a here, b there"));

@@ -21,6 +21,9 @@ pub const WINDOW: u64 = 32;
 /// How many bytes of memory pages go into one message.
 pub const PAGES_BYTES: usize = 16 * MIB;
 
+/// How many bytes of hashes go into one message.
+pub const HASHES_BYTES: usize = 16 * MIB;
+
 macro_rules! messages {
     ($($(#[$doc:meta])* $name:ident($body:ty) = $number:literal, max $max:expr;)*) => {
         /// The messages' numbers in a frame.
@@ -122,6 +125,8 @@ messages! {
     Wanted(Wanted) = 21, max MIB;
     /// Source: their bytes.
     Pages(Pages) = 22, max PAGES_BYTES + KIB;
+    /// Source, between rounds, if pages are hashed before the freeze: hashes that were made since the last of these.
+    Hashes(Hashes) = 23, max HASHES_BYTES + MIB;
 }
 
 fn decode<'a, T: Deserialize<'a>>(kind: Kind, bytes: &'a [u8]) -> Result<T, WireError> {
@@ -216,6 +221,8 @@ pub struct Ready {
 pub struct Compared {
     /// Pages of which either side has a copy.
     pub pages: u64,
+    /// Of the replica's, those that were hashed while the source was frozen.
+    pub hashed: u64,
     /// Those that differed, by the names of [`Kind`](crate::verify::Kind).
     pub differing: Vec<(String, u64)>,
     /// Where the first of them are.
@@ -230,6 +237,12 @@ pub struct Compared {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// As `verify` encodes it.
+    pub bytes: Blob,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hashes {
+    /// As `verify` encodes them.
     pub bytes: Blob,
 }
 

@@ -18,7 +18,7 @@ use super::actions::{Phase, Queue};
 use super::durable::SourceState;
 use super::hello::{Hello, PROTOCOL};
 use super::message::{
-    Abort, Final, Go, ImageDone, LayerDone, Memory, Message, MigrationId, Pages, Prepare, Round, Status, Verdict, WINDOW,
+    Abort, Final, Go, Hashes, ImageDone, LayerDone, Memory, Message, MigrationId, Pages, Prepare, Round, Status, Verdict, WINDOW,
 };
 use crate::round::{Chain, Chunk};
 
@@ -307,6 +307,13 @@ impl Source {
         self.chain.push(&chunk.header());
         self.sent += 1;
         self.queue.push(Action::Send(Round { round, chunk: chunk.into_bytes().into() }.into()));
+    }
+
+    /// Hashes of memory that were made while the container runs. Only in [`Phase::Round`].
+    pub fn hashes(&mut self, bytes: Vec<u8>) {
+        if self.phase == Phase::Round {
+            self.queue.push(Action::Send(Hashes { bytes: bytes.into() }.into()));
+        }
     }
 
     /// The policy has decided for the last round: freezes the container. It may have to be decided again: see [`Self::put_off`].

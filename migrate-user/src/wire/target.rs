@@ -43,6 +43,8 @@ pub enum Action {
         round: u32,
         chunk: Chunk,
     },
+    /// Keep these hashes of the source's memory, and hash the replica's.
+    Learn(Vec<u8>),
     /// Apply the source's snapshot; answered by [`Output::Parts`].
     Apply(Vec<u8>),
     /// Compare the replica's memory with the source's; answered by [`Output::Differs`] or [`Output::Compared`].
@@ -297,6 +299,9 @@ impl Target {
                 Ok(chunk) => self.abort(&format!("chunk {} came, {} was due", chunk.header().n, self.received)),
                 Err(error) => self.abort(&error.to_string()),
             },
+            (Phase::Round, Message::Hashes(hashes)) if self.prepare.as_ref().is_some_and(|prepare| prepare.verify.is_early()) => {
+                self.queue.push(Action::Learn(hashes.bytes.0));
+            }
             (Phase::Round, Message::Final(last)) => {
                 if (last.chunks, last.digest) == (self.received, self.chain.link()) {
                     self.phase = Phase::Final;

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
-use migrate_tests::client::{self, BookOptions, Common, Event, LedgerOptions, RedisOptions, WebOptions};
+use migrate_tests::client::{self, BookOptions, Common, Event, LedgerOptions, RedisOptions, ThroughputOptions, WebOptions};
 
 /// Puts load on a workload of the lab and checks every answer.
 ///
@@ -69,6 +69,16 @@ enum Load {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
         write_every: u64,
     },
+    /// How many SETs and GETs a Redis server answers to a client that costs less than the server
+    ///
+    /// It takes no orders and stops by itself. Prints one line, {"commands":…,"seconds":…}, or fails at the first answer that is not right.
+    Throughput {
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
+        clients: u16,
+        /// Send commands for so long, once all connections stand
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+    },
 }
 
 fn main() -> ExitCode {
@@ -90,7 +100,22 @@ fn main() -> ExitCode {
         Load::Ledger { sessions, requests_per_s, path, write_every } => {
             client::run_ledger(&LedgerOptions { common, sessions, requests_per_s, path: &path, write_every, limit })
         }
+        Load::Throughput { clients, seconds } => return throughput(common, clients, seconds),
     };
     client::say(&Event::Report(report));
     ExitCode::SUCCESS
+}
+
+fn throughput(common: Common, clients: u16, seconds: u32) -> ExitCode {
+    let duration = Duration::from_secs(seconds.into());
+    match client::run_throughput(&ThroughputOptions { common, clients: clients.into(), duration }) {
+        Ok(done) => {
+            client::say(&done);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("lab-client: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

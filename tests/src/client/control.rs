@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::Serialize;
+
 use super::{Event, Order};
 
 /// Shared by the threads of a client.
@@ -110,8 +112,8 @@ impl Control {
     }
 }
 
-/// Prints an event as a line of JSON.
-pub fn say(event: &Event) {
+/// Prints an event, or another result, as a line of JSON.
+pub fn say(event: &impl Serialize) {
     let line = serde_json::to_string(event).expect("events hold numbers and strings");
     let mut out = io::stdout().lock();
     // Without a reader there is nobody to tell.

@@ -1,7 +1,7 @@
 //! Clients that check every answer. They run in the client's network namespace as a program of their own, `lab-client`.
 //!
 //! The program speaks lines of JSON on standard output ([`Event`]) and takes words on standard input ([`Order`]). It ends with a
-//! report when told to stop or when standard input ends.
+//! report when told to stop or when standard input ends. Only [`run_throughput`] is different: it takes no orders and prints one line.
 
 mod book;
 mod control;
@@ -10,6 +10,7 @@ mod ledger;
 mod redis;
 mod remote;
 mod tally;
+mod throughput;
 mod web;
 
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ pub use ledger::{LedgerOptions, run as run_ledger};
 pub use redis::{RedisOptions, run as run_redis};
 pub use remote::{Remote, RemoteError, arguments};
 pub use tally::Report;
+pub use throughput::{Throughput, ThroughputError, ThroughputOptions, run as run_throughput};
 pub use web::{WebOptions, run as run_web};
 
 /// What a client tells while it runs.

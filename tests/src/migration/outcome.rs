@@ -45,6 +45,8 @@ pub struct Outcome {
     pub log_bytes_compressed: u64,
     pub image_bytes: u64,
     pub pages_compared: Option<u64>,
+    /// Of these, pages that were hashed while the source was frozen.
+    pub pages_hashed: Option<u64>,
     pub pages_differing: Option<u64>,
     /// What they are of.
     pub differing_by_kind: BTreeMap<String, u64>,
@@ -120,6 +122,7 @@ impl Outcome {
         self.log_bytes_compressed = number("/log_bytes_compressed");
         self.image_bytes = number("/image_bytes");
         self.pages_compared = report["pages_compared"].as_u64();
+        self.pages_hashed = report["pages_hashed"].as_u64();
         self.pages_differing = report["pages_differing"].as_u64();
         let kinds = report["differing_by_kind"].as_object().into_iter().flatten();
         self.differing_by_kind = kinds.map(|(kind, pages)| (kind.clone(), pages.as_u64().unwrap_or(0))).collect();

@@ -1,6 +1,6 @@
 //! The container that is measured: on the lab's first host, recorded or not, and made anew for each run.
 
-use std::{path::PathBuf, process::Command, thread, time::Duration};
+use std::{ffi::OsStr, path::PathBuf, process::Command, thread, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use migrate_tests::{
@@ -9,7 +9,11 @@ use migrate_tests::{
 };
 use serde_json::Value;
 
-use super::{cpu, pairs::Mode, workloads::Workload};
+use super::{
+    cpu::{self, Ticks},
+    pairs::Mode,
+    workloads::Workload,
+};
 
 /// The host whose Docker and agent are used.
 const HOST: &str = "h1";
@@ -39,6 +43,8 @@ pub struct Stage {
     store: Store,
     /// Of the container alone, and as `taskset` writes them those of its load; none: all CPUs for everybody.
     alone: Option<(String, String)>,
+    /// The program that the lab's own load generators are in.
+    lab_client: PathBuf,
 }
 
 /// A running container. Removed by [`Stage::clear`].
@@ -61,7 +67,7 @@ pub struct Log {
 }
 
 impl Stage {
-    pub fn new(lab: Lab, store: Store, cpus: Cpus) -> Result<Self> {
+    pub fn new(lab: Lab, store: Store, cpus: Cpus, lab_client: PathBuf) -> Result<Self> {
         let alone = match cpus {
             Cpus::All => None,
             Cpus::Last => {
@@ -70,7 +76,7 @@ impl Stage {
                 Some((last.to_string(), format!("0-{before}")))
             }
         };
-        let mut stage = Self { lab, store, alone };
+        let mut stage = Self { lab, store, alone, lab_client };
         stage.lab.with_host("h2", Host::stop_agent)?;
         stage.clear()?;
         Ok(stage)
@@ -81,11 +87,26 @@ impl Stage {
     }
 
     /// A load generator, in the client's network namespace.
-    pub fn client(&self, program: &str) -> Result<Command> {
+    pub fn client(&self, program: impl AsRef<OsStr>) -> Result<Command> {
         let Some((_, others)) = &self.alone else { return Ok(self.lab.client(program)?) };
         let mut command = self.lab.client("taskset")?;
-        command.args(["--cpu-list", others, program]);
+        command.args(["--cpu-list", others]).arg(program);
         Ok(command)
+    }
+
+    /// A load generator of the lab's own, which never sleeps: whoever else wants its CPU, the agent above all, comes first.
+    pub fn lab_client(&self) -> Result<Command> {
+        let mut command = self.client("nice")?;
+        command.args(["-n", "19"]).arg(&self.lab_client);
+        Ok(command)
+    }
+
+    /// Runs a load. The share of the time in which the CPU that the container has alone was not idle; none on all CPUs.
+    pub fn busy_during<T>(&self, load: impl FnOnce() -> Result<T>) -> Result<(T, Option<f64>)> {
+        let Some((last, _)) = &self.alone else { return Ok((load()?, None)) };
+        let before = Ticks::of_cpu(last)?;
+        let done = load()?;
+        Ok((done, Some(Ticks::of_cpu(last)?.busy_since(before))))
     }
 
     /// Removes the container and ends the agent: its programs see every system call of the machine, whoever makes it.

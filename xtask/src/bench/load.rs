@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use migrate_tests::lab;
+use migrate_tests::{client::Throughput, lab};
 
 use super::{
     containers::{ADDRESS, Stage},
@@ -23,6 +23,7 @@ const WARM_UP_S: u32 = 1;
 const THREADS: u32 = 2;
 /// Of the requests of a server, those whose connection may end before the answer.
 const MAX_FAILED: f64 = 0.001;
+const REDIS_PORT: u16 = 6379;
 const REDIS_KEYS: &str = "100000";
 const REDIS_VALUE_BYTES: &str = "200";
 /// The commands of [`Load::Redis`].
@@ -46,7 +47,7 @@ impl Done {
 pub fn amount(load: Load, seconds: u32) -> u32 {
     match load {
         Load::Batch { amount_per_s, .. } => amount_per_s * seconds,
-        Load::Http { .. } | Load::Redis { .. } => 0,
+        Load::Http { .. } | Load::Redis { .. } | Load::RedisLight { .. } => 0,
     }
 }
 
@@ -67,9 +68,9 @@ pub fn warm_up(stage: &Stage, workload: &Workload) -> Result<Option<Done>> {
     }
 }
 
-/// redis-benchmark tries for ever when the port is not open yet; wrk ends with an error.
+/// redis-benchmark tries for ever when the port is not open yet, and lab-client for a while; wrk ends with an error.
 fn answers(stage: &Stage, load: Load) -> Result<()> {
-    if matches!(load, Load::Redis { .. }) {
+    if matches!(load, Load::Redis { .. } | Load::RedisLight { .. }) {
         output(stage.client("redis-cli")?.args(["-h", ADDRESS, "ping"]))?;
     }
     Ok(())
@@ -80,6 +81,7 @@ pub fn measure(stage: &Stage, workload: &Workload, seconds: u32, before: Option<
     match workload.load {
         Load::Http { connections, at } => http(stage, connections, at, seconds),
         Load::Redis { clients, pipeline } => redis(stage, clients, pipeline, seconds, before),
+        Load::RedisLight { clients } => redis_light(stage, clients, seconds),
         Load::Batch { .. } => batch(stage, amount(workload.load, seconds)),
     }
 }
@@ -126,6 +128,15 @@ fn redis(stage: &Stage, clients: u32, pipeline: u32, seconds: u32, before: Optio
     ]);
     let said = output(&mut command)?;
     parse_redis(&said, each).with_context(|| format!("redis-benchmark said {said:?}"))
+}
+
+fn redis_light(stage: &Stage, clients: u32, seconds: u32) -> Result<Done> {
+    let mut command = stage.lab_client()?;
+    command.args(["--server", &format!("{ADDRESS}:{REDIS_PORT}"), "throughput"]);
+    command.args(["--clients", &clients.to_string(), "--seconds", &seconds.to_string()]);
+    let said = output(&mut command)?;
+    let done: Throughput = serde_json::from_str(&said).with_context(|| format!("lab-client said {said:?}"))?;
+    Ok(Done { count: done.commands as f64, seconds: done.seconds })
 }
 
 /// From the lines `"SET","71428.57",…`: commands per second of each.

@@ -101,7 +101,7 @@ impl Common {
         let store = lab_command::store(root, images)?;
         let dir = self.dir.clone().unwrap_or_else(|| lab_command::dir(root, None).with_extension("bench"));
         let lab = Lab::up(&dir, &lab::Options { rate: rate.to_owned(), agents: false, migrate })?;
-        let mut stage = Stage::new(lab, store, cpus)?;
+        let mut stage = Stage::new(lab, store, cpus, build::release_binary(root, "lab-client"))?;
         let measured = measure(&mut stage);
         stage.clear()?;
         if !self.keep_lab {

@@ -48,29 +48,46 @@ fn quantile(sorted: &[f64], part: f64) -> f64 {
     low + (high - low) * at.fract()
 }
 
-/// Throughputs of one pair, in units per second.
+/// One half of a pair.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    /// Throughput, in units per second.
+    pub per_s: f64,
+    /// Of a container that is alone on a CPU: the share of the time in which that CPU was not idle.
+    pub busy: Option<f64>,
+}
+
+/// Throughputs of one pair, in units per second, and how busy the containers' CPU was.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Pair {
     pub recorded: f64,
     pub plain: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded_busy: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plain_busy: Option<f64>,
 }
 
 impl Pair {
+    fn new(recorded: Run, plain: Run) -> Self {
+        Self { recorded: recorded.per_s, plain: plain.per_s, recorded_busy: recorded.busy, plain_busy: plain.busy }
+    }
+
     pub fn ratio(&self) -> f64 {
         self.recorded / self.plain
     }
 }
 
 /// Runs `count` pairs.
-pub fn run(count: usize, mut run: impl FnMut(usize, Mode) -> Result<f64>) -> Result<Vec<Pair>> {
+pub fn run(count: usize, mut run: impl FnMut(usize, Mode) -> Result<Run>) -> Result<Vec<Pair>> {
     (0..count)
         .map(|index| {
             if index % 2 == 0 {
                 let recorded = run(index, Mode::Recorded)?;
-                Ok(Pair { recorded, plain: run(index, Mode::Plain)? })
+                Ok(Pair::new(recorded, run(index, Mode::Plain)?))
             } else {
                 let plain = run(index, Mode::Plain)?;
-                Ok(Pair { recorded: run(index, Mode::Recorded)?, plain })
+                Ok(Pair::new(run(index, Mode::Recorded)?, plain))
             }
         })
         .collect()
@@ -93,7 +110,7 @@ mod tests {
         let mut order = Vec::new();
         let pairs = run(2, |_, mode| {
             order.push(mode);
-            Ok(if mode == Mode::Plain { 2.0 } else { 1.0 })
+            Ok(Run { per_s: if mode == Mode::Plain { 2.0 } else { 1.0 }, busy: None })
         });
         assert_eq!(order, [Mode::Recorded, Mode::Plain, Mode::Plain, Mode::Recorded]);
         assert!(pairs.unwrap().iter().all(|pair| pair.ratio() == 0.5));

@@ -10,9 +10,8 @@ use serde_json::json;
 use super::{
     Common, account,
     containers::{Cpus, Stage},
-    event,
-    load::{self, Done},
-    pairs::{self, Mode, Pair},
+    event, load,
+    pairs::{self, Mode, Pair, Run},
     peers, profile,
     report::Row,
     workloads::{WORKLOADS, Workload},
@@ -92,10 +91,10 @@ pub fn run(root: &Path, args: &RecordArgs) -> Result<ExitCode> {
 /// Runs a workload's pairs.
 pub fn pairs(stage: &mut Stage, workload: &Workload, common: &Common) -> Result<Vec<Pair>> {
     pairs::run(common.pairs, |index, mode| {
-        let done = one(stage, workload, mode, common.seconds)?;
+        let run = one(stage, workload, mode, common.seconds)?;
         let how = if mode == Mode::Recorded { "recorded" } else { "plain" };
-        common.say(&format!("{:<14} pair {}: {how:<8} {:.1} {}/s", workload.name, index + 1, done.per_s(), workload.load.unit()));
-        Ok(done.per_s())
+        common.say(&format!("{:<14} pair {}: {how:<8} {:.1} {}/s", workload.name, index + 1, run.per_s, workload.load.unit()));
+        Ok(run)
     })
 }
 
@@ -119,13 +118,13 @@ fn measure(stage: &mut Stage, workload: &Workload, args: &RecordArgs) -> Result<
 }
 
 /// One run in a container of its own.
-fn one(stage: &mut Stage, workload: &Workload, mode: Mode, seconds: u32) -> Result<Done> {
+fn one(stage: &mut Stage, workload: &Workload, mode: Mode, seconds: u32) -> Result<Run> {
     let container = stage.start(workload, mode, load::amount(workload.load, seconds))?;
     let warm = load::warm_up(stage, workload)?;
-    let done = load::measure(stage, workload, seconds, warm)?;
+    let (done, busy) = stage.busy_during(|| load::measure(stage, workload, seconds, warm))?;
     if mode == Mode::Recorded {
         account::check(stage, &container, 0)?;
         stage.check_turns(&container)?;
     }
-    Ok(done)
+    Ok(Run { per_s: done.per_s(), busy })
 }

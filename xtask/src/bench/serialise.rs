@@ -1,7 +1,7 @@
 //! `cargo xtask bench serialise`: servers on one CPU, recorded with their tasks taking turns, beside the same on that CPU neither
 //! recorded nor serialised.
 
-use std::{path::Path, process::ExitCode};
+use std::{fmt, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -22,6 +22,8 @@ use super::{
 const GOAL: f64 = 0.90;
 /// Of the workloads of `bench record`.
 const SERVERS: [&str; 3] = ["nginx", "redis-1-client", "redis-50-clients"];
+/// The last of them again, under a load that is always there before the server is.
+const SATURATED: &str = "redis-saturated";
 /// Of the demo's workloads: how many connections, and what they ask for.
 const THREADED: [(&str, u32, &str); 3] =
     [("apache-event", 40, FILE), ("apache-prefork", 100, FILE), ("python-threads", 20, ":8080/entry?7")];
@@ -43,6 +45,9 @@ struct Row {
     verdict: Verdict,
     serialised_per_s: f64,
     plain_per_s: f64,
+    /// The share of the time in which the server's CPU was not idle: where it is near 1, the server was the slower side.
+    serialised_busy: f64,
+    plain_busy: f64,
     runs: Vec<Pair>,
 }
 
@@ -52,14 +57,31 @@ impl Row {
             verdict: Verdict::of(workload, &runs),
             serialised_per_s: Spread::of(runs.iter().map(|pair| pair.recorded)).median,
             plain_per_s: Spread::of(runs.iter().map(|pair| pair.plain)).median,
+            serialised_busy: Spread::of(runs.iter().filter_map(|pair| pair.recorded_busy)).median,
+            plain_busy: Spread::of(runs.iter().filter_map(|pair| pair.plain_busy)).median,
             runs,
         }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.verdict.line("serialised and recorded / neither"))?;
+        write!(f, "; the server's CPU was busy for {:.3} and {:.3} of the time", self.serialised_busy, self.plain_busy)
     }
 }
 
 fn servers() -> Result<Vec<Workload>> {
     let chosen = WORKLOADS.iter().filter(|workload| SERVERS.contains(&workload.name));
     let mut all: Vec<Workload> = chosen.map(|workload| Workload { goal: Some(GOAL), ..*workload }).collect();
+    // redis-benchmark takes more CPU time for a command than the server does.
+    let saturated = all.iter().find_map(|workload| match workload.load {
+        Load::Redis { clients, .. } if clients > 1 => {
+            Some(Workload { name: SATURATED, load: Load::RedisLight { clients }, ..*workload })
+        }
+        _ => None,
+    });
+    all.extend(saturated);
     for (name, connections, at) in THREADED {
         let server = moved::find(name).with_context(|| format!("no workload is called {name}"))?;
         let load = Load::Http { connections, at };
@@ -90,7 +112,7 @@ fn measure(stage: &mut Stage, servers: &[Workload], common: &Common) -> Result<V
         .map(|server| {
             let runs = record::pairs(stage, server, common).with_context(|| format!("measuring {}", server.name))?;
             let row = Row::new(server, runs);
-            common.say(&row.verdict.line("serialised and recorded / neither"));
+            common.say(&row.to_string());
             Ok(row)
         })
         .collect()

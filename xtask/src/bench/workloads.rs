@@ -23,6 +23,8 @@ pub enum Load {
     Http { connections: u32, at: &'static str },
     /// redis-benchmark: SET and GET of 200 bytes with 100 000 keys, as many of one as of the other.
     Redis { clients: u32, pipeline: u32 },
+    /// The same commands, one at a time for each client, by `lab-client throughput`: it costs less than the server.
+    RedisLight { clients: u32 },
     /// Nobody connects. The program prints `begin` when it is warm and `end` when it has done its work, then waits; the shell
     /// expands `$AMOUNT` in it. `unit` is what it makes `per_amount` of.
     Batch { unit: &'static str, amount_per_s: u32 },
@@ -33,7 +35,7 @@ impl Load {
     pub fn unit(self) -> &'static str {
         match self {
             Self::Http { .. } => "requests",
-            Self::Redis { .. } => "commands",
+            Self::Redis { .. } | Self::RedisLight { .. } => "commands",
             Self::Batch { unit, .. } => unit,
         }
     }

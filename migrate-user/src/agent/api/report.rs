@@ -102,6 +102,9 @@ pub struct MoveReport {
     /// Memory pages that were compared at cut-over; none when they were not.
     #[serde(default)]
     pub pages_compared: Option<u64>,
+    /// Of the source's and the replica's, the larger number of those that were hashed while the source was frozen.
+    #[serde(default)]
+    pub pages_hashed: Option<u64>,
     /// Those that differed, and were shipped.
     #[serde(default)]
     pub pages_differing: Option<u64>,
@@ -123,9 +126,11 @@ pub struct MoveReport {
 }
 
 impl MoveReport {
-    pub(in crate::agent) fn take_comparison(&mut self, compared: &Compared, verify_us: u64) {
+    /// `hashed`: pages of the source that were hashed during the freeze.
+    pub(in crate::agent) fn take_comparison(&mut self, compared: &Compared, hashed: u64, verify_us: u64) {
         self.down.verify_us = verify_us;
         self.pages_compared = Some(compared.pages);
+        self.pages_hashed = Some(compared.hashed.max(hashed));
         self.pages_differing = Some(compared.differing.iter().map(|(_, pages)| pages).sum());
         self.differing_by_kind = compared.differing.iter().cloned().collect();
         self.differing_at.clone_from(&compared.places);

@@ -149,7 +149,7 @@ impl Sending<'_> {
         if let Some(frozen_at) = self.frozen_at.take() {
             self.report.undone_freezes_us += micros(frozen_at.elapsed());
         }
-        self.proof.forget();
+        self.proof.forget().await;
         self.deliver_here(pid);
         tracing::info!(pid, "the source goes on");
         Ok(())

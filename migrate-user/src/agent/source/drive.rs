@@ -72,6 +72,9 @@ impl Sending<'_> {
                 let _ = progress.try_send(event);
             }
             if let Some(outcome) = source.outcome().cloned() {
+                if let Some(recording) = &self.recording {
+                    self.proof.end(recording).await;
+                }
                 self.settle_report();
                 return Ok((outcome, self.report));
             }
@@ -140,6 +143,9 @@ impl Sending<'_> {
             self.rounds.shipping(&chunk.header());
             source.chunk(self.rounds.number(), chunk);
         }
+        for hashes in self.proof.passed().await? {
+            source.hashes(hashes);
+        }
         let (_, replayed) = source.progress();
         if source.phase() == Phase::Final {
             if self.frozen_at.is_some() && reader.behind().chunks == 0 {
@@ -157,8 +163,13 @@ impl Sending<'_> {
         // The client may be gone.
         let _ = progress.try_send(event);
         match decision {
-            Decision::Another => {}
+            Decision::Another => self.proof.begin_pass(recording),
             Decision::Final { .. } if self.not_before.is_some_and(|at| Instant::now() < at) => {}
+            Decision::Final { .. } if !self.proof.may_freeze() => {
+                self.proof.begin_pass(recording);
+                // It is made only to wait.
+                self.policy.max_rounds = self.policy.max_rounds.saturating_add(1);
+            }
             Decision::Final { .. } => source.cut_over(),
             Decision::GiveUp(why) => return Err(why.to_string()),
         }
@@ -198,7 +209,7 @@ impl Sending<'_> {
                 };
                 let verify_us = (compared.verify_ns / 1000).min(passed);
                 self.report.down.sockets_us += passed - verify_us;
-                self.report.take_comparison(compared, verify_us);
+                self.report.take_comparison(compared, self.proof.hashed, verify_us);
             }
             Message::Live(live) => {
                 self.take_inodes(live.inodes);

@@ -51,6 +51,7 @@ impl Receiving {
                 self.comparing = Some(Comparing::begin());
                 Ok(Output::Parts(parts))
             }
+            Action::Learn(bytes) => self.learn(&bytes).await.map(|()| Output::None),
             Action::Compare(bytes) => self.compare(&bytes).await,
             Action::Patch(bytes) => self.patch(bytes).await,
             Action::Detach => {

@@ -5,12 +5,16 @@ use crate::agent::cutover::MemoryState;
 use crate::agent::errors::{Failure, nanos, text};
 use crate::golive::{Task, processes};
 use crate::replay::Engine;
-use crate::replay::backend::Backend as _;
+use crate::replay::backend::{At, Backend as _};
 use crate::replay::ptrace::Ptrace;
 use crate::replay::replica::Replica;
-use crate::verify::{Comparison, Layout, VerifyError, registers};
+use crate::sys::ptrace::Pid;
+use crate::sys::userfaultfd::{self, Userfaultfd};
+use crate::verify::{self, Comparison, Hashed, Layout, Tables, Tracking, VerifyError, registers};
 use crate::wire::message::Compared;
 use crate::wire::target::Output;
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What a page that a fault point may change begins with: guest `table`.
@@ -40,13 +44,40 @@ impl Receiving {
         Ok(())
     }
 
+    /// Keeps what the source says of its memory before it is frozen, and hashes the replica's, whose tasks stand still.
+    pub(super) async fn learn(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let hashed: Vec<Hashed> = postcard::from_bytes(bytes).map_err(text)?;
+        verify::learn(&mut self.early.theirs, &hashed);
+        let replica = self.replica.as_ref().ok_or("there is no replica")?;
+        let mut early = std::mem::take(&mut self.early);
+        let passed = on(replica, move |engine| {
+            let tasks = tasks(engine);
+            let Early { ours, tracks, .. } = &mut early;
+            let pass = ours.pass(&tasks, |task| tracks.get(&task.host_pid).cloned());
+            let mut opened = Vec::new();
+            for task in pass.untracked {
+                if let Some(writes) = open_track(engine, task.host_pid)? {
+                    tracks.insert(task.host_pid, Arc::new(writes));
+                    opened.push(task);
+                }
+            }
+            ours.pass(&opened, |task| tracks.get(&task.host_pid).cloned());
+            Ok(early)
+        });
+        self.early = passed.await?;
+        Ok(())
+    }
+
     /// Compares registers and hashes.
     pub(super) async fn compare(&mut self, bytes: &[u8]) -> Result<Output, Failure> {
         let state: MemoryState = postcard::from_bytes(bytes).map_err(text)?;
         let replica = self.replica.as_ref().ok_or("there is no replica")?;
+        // What tracks the replica goes before it runs.
+        let Early { theirs, ours, tracks: _tracks } = std::mem::take(&mut self.early);
         let comparison = on(replica, move |engine| {
             let tasks = registers::settle(engine, &state.registers)?;
-            Comparison::begin(Layout::of(&self::tasks(engine))?, tasks, &state.print)
+            let theirs = state.delta.complete(&theirs)?;
+            Comparison::begin(Layout::of(&self::tasks(engine))?, tasks, &theirs, &ours)
         });
         let comparison = comparison.await?;
         self.comparing.get_or_insert_with(Comparing::begin).comparison = Some(comparison);
@@ -92,6 +123,7 @@ impl Receiving {
         }
         Ok(Output::Compared(Compared {
             pages: found.compared,
+            hashed: found.hashed,
             differing: found.differing.iter().map(|(kind, pages)| (kind.name().to_owned(), *pages)).collect(),
             places: found.places,
             tasks: tasks.compared,
@@ -99,6 +131,41 @@ impl Receiving {
             verify_ns,
         }))
     }
+}
+
+/// What is known of both memories before the source is frozen.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    theirs: Tables,
+    ours: Tracking,
+    /// By a process's task, as the host numbers it.
+    tracks: HashMap<Pid, Arc<Userfaultfd>>,
+}
+
+/// Has a task open what tracks the writes to its process's memory. No task of the replica moves meanwhile. `None`: it cannot.
+///
+/// # Errors
+/// [`VerifyError::Io`] if it keeps the descriptor.
+fn open_track(engine: &mut Engine<Ptrace>, pid: Pid) -> Result<Option<Userfaultfd>, VerifyError> {
+    let backend = engine.backend();
+    if !matches!(backend.at(pid), At::Call(_) | At::User) {
+        return Ok(None);
+    }
+    let mut call = |nr: i64, argument: i32| backend.execute(pid, nr as i32, [u64::from(argument.unsigned_abs()), 0, 0, 0, 0, 0]);
+    let opened = call(libc::SYS_userfaultfd, userfaultfd::OPEN_FLAGS)?;
+    let Some(descriptor) = i32::try_from(opened).ok().filter(|number| *number >= 0) else {
+        tracing::debug!(pid, opened, "a replica's process cannot open a userfaultfd");
+        return Ok(None);
+    };
+    let taken = Userfaultfd::take_over(pid, descriptor);
+    if call(libc::SYS_close, descriptor)? != 0 {
+        let source = std::io::Error::other(format!("descriptor {descriptor} stays"));
+        return Err(VerifyError::Io { what: "closing a userfaultfd", pid, source });
+    }
+    if let Err(error) = &taken {
+        tracing::debug!(pid, %error, "a replica's userfaultfd cannot be taken over");
+    }
+    Ok(taken.ok())
 }
 
 /// A live task of each process, the same as the source's.

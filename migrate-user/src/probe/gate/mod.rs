@@ -12,6 +12,8 @@
 //! At a fork that shares memory, and where a program holds a task that has mapped some, it has the container serialised before the
 //! task goes on ([`Gate::taking_turns`]).
 //!
+//! Where a process makes its first thread, or a task is asked for, it has what tracks the writes to its memory opened ([`track`]).
+//!
 //! Tasks that fill the recorder's ring are held, too, until it has been drained ([`Gate::holding`]).
 //!
 //! Of a recording that is to prove its replays, processes stop once more at their end ([`ends`]).
@@ -24,10 +26,12 @@ mod pending;
 mod place;
 mod serialise;
 mod signals;
+mod track;
 
 pub use pending::{GateHandle, Stopped};
 pub(super) use place::returns;
 pub use signals::HOLD_BOUND;
+pub use track::Tracks;
 
 use crate::probe::Recorder;
 use crate::probe::serial::Serial;
@@ -79,6 +83,8 @@ pub enum GateError {
 #[derive(Debug)]
 pub struct Gate<F> {
     tasks: HashMap<Pid, Task>,
+    /// What becomes of the tasks if this program ends.
+    fate: Fate,
     tell: F,
     questions: mpsc::Receiver<Question>,
     /// Whose programs hold tasks.
@@ -87,6 +93,8 @@ pub struct Gate<F> {
     paused: HashMap<Pid, Instant>,
     /// Makes the tasks take turns.
     serial: Option<Arc<Serial>>,
+    /// The slot of its records, and where what tracks its processes goes.
+    tracks: Option<(u32, Arc<Tracks>)>,
     /// New tasks that stopped before their makers told of them. They stay where they are until then.
     early: HashSet<Pid>,
     /// Tasks share memory since a fork.
@@ -101,15 +109,18 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         let quiet = SigAction::new(SigHandler::Handler(hear), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handler does nothing; without SA_RESTART the wait of this thread ends.
         unsafe { nix::sys::signal::sigaction(BELL, &quiet) }.map_err(|errno| GateError::Wait(errno.into()))?;
-        ptrace::seize(init, if ends { Fate::Witnessed } else { Fate::RunOn })?;
+        let fate = if ends { Fate::Witnessed } else { Fate::RunOn };
+        ptrace::seize(init, fate)?;
         let (ask, questions) = mpsc::channel();
         let gate = Self {
             tasks: HashMap::from([(init, Task::default())]),
+            fate,
             tell,
             questions,
             recorder: None,
             paused: HashMap::new(),
             serial: None,
+            tracks: None,
             early: HashSet::new(),
             shared: false,
             ends: Ends::new(ends),
@@ -182,6 +193,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
             Stop::Exited(_) | Stop::Killed(_) => {
                 self.tasks.remove(&pid);
                 self.paused.remove(&pid);
+                self.tracks_no_more(pid);
                 (self.tell)(GateEvent::TaskEnded { host_tid: pid.unsigned_abs() });
                 self.orphaned(pid)
             }
@@ -190,6 +202,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
                     (task.handlers, task.returning, task.returned) = (0, false, false);
                 }
                 self.owns_its_memory(pid);
+                self.tracks_no_more(pid);
                 self.image(pid)?;
                 self.execed(pid);
                 self.go_on(pid, 0)

@@ -31,6 +31,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
                     serial.rotated();
                 }
             }
+            hold::TRACKED => self.asked(pid),
             _ => {
                 self.paused.insert(pid, Instant::now());
                 return Ok(());
@@ -46,9 +47,14 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         let mut stopped = self.early.remove(&child);
         // A vfork's parent stands still until its child has left its memory. Of tasks that cannot be compared nothing better can be
         // assumed.
-        let shares = self.serial.is_some() && !self.shared && !vfork && kcmp::same_memory(pid, child).unwrap_or(true);
+        let same = !vfork && kcmp::same_memory(pid, child).unwrap_or(true);
+        let shares = same && self.serial.is_some() && !self.shared;
+        let begins = if same { self.begins_threads(pid, child) } else { None };
+        stopped = stopped || ((shares || begins.is_some()) && self.first_stop(child));
+        if let Some(tgid) = begins.filter(|_| stopped) {
+            self.track(child, tgid);
+        }
         if shares {
-            stopped = stopped || self.first_stop(child);
             self.shared = true;
             // A container that was serial from its start has told nothing of this one.
             if let Some(serial) = self.serial.clone().filter(|serial| stopped && serial.cpu().is_some()) {

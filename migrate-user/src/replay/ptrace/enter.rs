@@ -1,15 +1,15 @@
 //! Into a call and out of it.
 
-use super::{ERESTART_RESTARTBLOCK, Ptrace, RESTART_CODES, RETRIES, SYSCALL_BYTES, Stopped, set_args};
+use super::{ERESTART_RESTARTBLOCK, Ptrace, RESTART_CODES, RETRIES, Stopped, set_args};
 use crate::replay::backend::{At, Backend as _, BackendError, Call, Result};
-use crate::sys::mappings;
 use crate::sys::ptrace::{self, Pid, Regs, Resume, Stop};
+use crate::sys::syscall_instruction;
 
 impl Ptrace {
     /// Takes the task to the entry of the call `nr(args)`. Returns the registers that it had.
     pub(super) fn enter(&mut self, pid: Pid, nr: i32, args: [u64; 6], doing: &'static str) -> Result<Regs> {
         let ip = match self.at(pid) {
-            At::Call(call) => call.ip - SYSCALL_BYTES,
+            At::Call(call) => call.ip - syscall_instruction::BYTES,
             At::User => self.gadget(pid)?,
             at => return Err(BackendError::Unexpected { pid, stop: format!("{at:?}"), doing }),
         };
@@ -123,20 +123,13 @@ impl Ptrace {
         Ok(ret)
     }
 
-    /// A `syscall` instruction in the task's memory: the vDSO has one, hidden or not.
+    /// A `syscall` instruction in the task's memory.
     fn gadget(&mut self, pid: Pid) -> Result<u64> {
         if let Some(found) = self.task(pid)?.gadget {
             return Ok(found);
         }
         let fail = |source| BackendError::Io { what: "looking for a system call instruction", pid, source };
-        let maps = mappings::text(pid).map_err(fail)?;
-        let vdso = mappings::parse(&maps).find(|mapping| mapping.name == "[vdso]");
-        let range = vdso.ok_or_else(|| fail(std::io::ErrorKind::NotFound.into()))?.range;
-        let mut code = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
-        self.read(pid, range.start, &mut code)?;
-        let at =
-            code.windows(2).position(|pair| pair == [0x0f, 0x05]).ok_or_else(|| fail(std::io::ErrorKind::NotFound.into()))?;
-        let found = range.start + at as u64;
+        let found = syscall_instruction::find(pid).map_err(fail)?;
         self.task_mut(pid)?.gadget = Some(found);
         Ok(found)
     }

@@ -38,6 +38,8 @@ pub enum Violation {
 
 /// How many chunks the source makes before it is frozen first. It makes another one each time that it runs on.
 const CHUNKS: usize = 3;
+/// How often hashes are told at most.
+const MOST_TOLD: u8 = 2;
 
 static SPOOL: LazyLock<Vec<Chunk>> = LazyLock::new(|| {
     let record =
@@ -58,7 +60,9 @@ struct Replica {
     chunks: usize,
     /// It has what the source's kernel objects held at its last freeze.
     snapshot: bool,
-    /// Its memory was compared, and mended.
+    /// Hashes of the source's memory that it was told.
+    learned: u8,
+    /// Its memory was compared with what the source had told of it, and mended.
     equal: bool,
     detached: bool,
     unmuted: bool,
@@ -78,6 +82,8 @@ pub struct World {
     /// Chunks that the source has made, and those that its agent has passed on.
     made: usize,
     given: usize,
+    /// Hashes that its agent has passed on.
+    told: u8,
     target: Option<Target>,
     target_up: bool,
     target_running: Option<target::Action>,
@@ -107,6 +113,7 @@ impl World {
             killed: false,
             made: CHUNKS,
             given: 0,
+            told: 0,
             target: Some(Target::new(Hello::new())),
             target_up: true,
             target_running: None,
@@ -278,6 +285,11 @@ impl World {
                 self.given += 1;
                 Some(())
             }
+            Op::Hashes if self.verify.is_early() && self.told < MOST_TOLD && self.source_phase() == Some(Phase::Round) => {
+                self.told += 1;
+                let told = self.told;
+                self.with_source(|source| source.hashes(vec![told]))
+            }
             Op::CutOver if self.given > 0 && self.source_phase() == Some(Phase::Round) => self.with_source(Source::cut_over),
             Op::Drained if self.given == self.made && self.frozen && self.source_phase() == Some(Phase::Final) => {
                 let source = self.source.as_mut()?;
@@ -389,7 +401,7 @@ impl World {
             // Of a container that runs nothing of this is true for long.
             source::Action::Capture | source::Action::Hash | source::Action::ReadPages(_) if !self.frozen => return None,
             source::Action::Capture => return Some(source::Output::Snapshot(vec![self.freezes])),
-            source::Action::Hash => return Some(source::Output::Memory(vec![4])),
+            source::Action::Hash => return Some(source::Output::Memory(vec![self.told])),
             source::Action::ReadPages(pages) => return Some(source::Output::Pages(pages.clone())),
             source::Action::Thaw { .. } => {
                 self.made = SPOOL.len().min(self.made + usize::from(self.frozen));
@@ -439,6 +451,13 @@ impl World {
                 self.replica.as_mut()?.snapshot = *snapshot == [self.freezes];
                 return Some(target::Output::Parts(Vec::new()));
             }
+            target::Action::Learn(told) => {
+                let replica = self.replica.as_mut()?;
+                replica.learned += 1;
+                return (*told == [replica.learned]).then_some(target::Output::None);
+            }
+            // What the source has told earlier it does not tell again.
+            target::Action::Compare(told) if *told != [self.replica?.learned] => return None,
             // Twice something differs.
             target::Action::Compare(_) => return Some(target::Output::Differs(vec![1])),
             target::Action::Patch(pages) if pages == &[1] => return Some(target::Output::Differs(vec![2])),
@@ -463,7 +482,8 @@ impl World {
 /// [`Violation`].
 pub fn run(bytes: &[u8]) -> Result<(), Violation> {
     let (first, rest) = bytes.split_first().unwrap_or((&0, &[]));
-    let mut world = World::new(first & 1 == 0, first & 2 == 0, if first & 4 == 0 { Verify::All } else { Verify::Off });
+    let verify = [Verify::All, Verify::Off, Verify::Touched, Verify::Touched][usize::from(first >> 2 & 3)];
+    let mut world = World::new(first & 1 == 0, first & 2 == 0, verify);
     for byte in rest {
         let ops = if byte & 0x80 == 0 { BENIGN } else { FAULTS };
         world.apply(ops[usize::from(byte & 0x7f) % ops.len()]);
@@ -474,7 +494,7 @@ pub fn run(bytes: &[u8]) -> Result<(), Violation> {
 
 /// Feeds both machines the same messages, whatever they are, as a hostile peer would, and lets their actions succeed.
 pub fn run_hostile(messages: impl IntoIterator<Item = Message>) {
-    let mut world = World::new(true, true, Verify::All);
+    let mut world = World::new(true, true, Verify::Touched);
     for message in messages {
         if let Some(source) = &mut world.source {
             source.handle_message(message.clone());

@@ -38,6 +38,8 @@ pub enum Op {
     Break,
     /// The source's agent passes on the next chunk.
     Chunk,
+    /// It passes on hashes of memory, if there are to be any before the freeze.
+    Hashes,
     /// The policy decides for the last round.
     CutOver,
     /// The last chunk was passed on.
@@ -61,6 +63,7 @@ pub const BENIGN: &[Op] = &[
     Op::TargetDone,
     Op::ToSource,
     Op::Chunk,
+    Op::Hashes,
     Op::CutOver,
     Op::Drained,
 ];

@@ -4,8 +4,8 @@ use super::*;
 
 /// Lets benign operations happen in [`BENIGN`]'s order, beginning at its `offset`th, with the faults before the steps that they name.
 /// `None` when a fault could not happen at its step, so that the run is one that another covers.
-fn run_with(faults: &[(usize, Op)], offset: usize, image_present: bool) -> Option<World> {
-    let mut world = World::new(image_present, true, Verify::All);
+fn run_with(verify: Verify, faults: &[(usize, Op)], offset: usize, image_present: bool) -> Option<World> {
+    let mut world = World::new(image_present, true, verify);
     let mut faults = faults.iter().peekable();
     let mut step = 0;
     loop {
@@ -33,8 +33,8 @@ fn check(world: &World, what: &str, op: Op) {
     world.check().unwrap_or_else(|violation| panic!("{violation} after {what} {op:?} in {world:?}"));
 }
 
-fn steps(offset: usize, image_present: bool) -> usize {
-    (0..).find(|&at| run_with(&[(at, Op::SourceCrash)], offset, image_present).is_none()).unwrap()
+fn steps(verify: Verify, offset: usize, image_present: bool) -> usize {
+    (0..).find(|&at| run_with(verify, &[(at, Op::SourceCrash)], offset, image_present).is_none()).unwrap()
 }
 
 fn settle(faults: &[(usize, Op)], mut world: World) -> World {
@@ -44,13 +44,14 @@ fn settle(faults: &[(usize, Op)], mut world: World) -> World {
 
 #[test]
 fn an_undisturbed_migration_moves_the_container() {
-    for (case, verify) in (0..8).map(|case| (case, if case & 4 == 0 { Verify::All } else { Verify::Off })) {
+    for (case, verify) in [Verify::Off, Verify::Touched, Verify::All].into_iter().flat_map(|verify| (0..4).map(move |case| (case, verify))) {
         let mut world = World::new(case & 1 == 0, case & 2 == 0, verify);
         world.settle().unwrap();
         assert_eq!(world.source.as_ref().unwrap().outcome(), Some(&source::Outcome::Moved));
         assert_eq!(world.source_disk, Some(SourceState::Moved));
         assert_eq!(world.target_disk, Some(TargetState::Live));
         assert_eq!(world.target.as_ref().unwrap().outcome(), Some(&target::Outcome::Live));
+        assert_eq!((world.replica.unwrap().learned, world.told > 0), (world.told, verify.is_early()));
     }
 }
 
@@ -59,10 +60,10 @@ fn whatever_goes_wrong_once_at_any_step_exactly_one_copy_lives() {
     let mut runs = 0;
     for image_present in [true, false] {
         for offset in 0..BENIGN.len() {
-            for at in 0..steps(offset, image_present) {
+            for at in 0..steps(Verify::Touched, offset, image_present) {
                 for &fault in FAULTS {
                     let faults = [(at, fault)];
-                    let Some(world) = run_with(&faults, offset, image_present) else { continue };
+                    let Some(world) = run_with(Verify::Touched, &faults, offset, image_present) else { continue };
                     settle(&faults, world);
                     runs += 1;
                 }
@@ -76,16 +77,16 @@ fn whatever_goes_wrong_once_at_any_step_exactly_one_copy_lives() {
 fn whatever_goes_wrong_twice_exactly_one_copy_lives() {
     let mut runs = 0;
     for offset in [0, 5] {
-        let steps = steps(offset, true);
+        let steps = steps(Verify::All, offset, true);
         for first in 0..steps {
             for &a in FAULTS {
-                if run_with(&[(first, a)], offset, true).is_none() {
+                if run_with(Verify::All, &[(first, a)], offset, true).is_none() {
                     continue;
                 }
                 for second in first..steps + 20 {
                     for &b in FAULTS {
                         let faults = [(first, a), (second, b)];
-                        let Some(world) = run_with(&faults, offset, true) else { continue };
+                        let Some(world) = run_with(Verify::All, &faults, offset, true) else { continue };
                         settle(&faults, world);
                         runs += 1;
                     }
@@ -99,7 +100,7 @@ fn whatever_goes_wrong_twice_exactly_one_copy_lives() {
 #[test]
 fn a_failure_before_the_source_has_decided_leaves_it_running() {
     let mut runs = 0;
-    for at in 0..steps(0, false) {
+    for at in 0..steps(Verify::All, 0, false) {
         // None of these is survived by the migration itself.
         for fault in [Op::Break, Op::SourceCrash, Op::TargetCrash, Op::SourceCancel, Op::TargetCancel] {
             let Some(mut world) = World::new(false, true, Verify::All).into_fault(at, fault) else { continue };
@@ -115,7 +116,7 @@ fn a_failure_before_the_source_has_decided_leaves_it_running() {
 
 /// Runs a migration whose source cannot be captured for the first `times` that it is frozen.
 fn put_off(times: u32) -> World {
-    let mut world = World::new(true, false, Verify::All);
+    let mut world = World::new(true, false, Verify::Touched);
     let mut met = 0;
     for _ in 0..1000 {
         for &op in BENIGN {
