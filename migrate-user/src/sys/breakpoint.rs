@@ -1,12 +1,36 @@
 //! A breakpoint of the CPU in another task, without ptrace's debug registers: it goes when this program does, so that a task that is
 //! traced for its own good never meets one that nobody answers.
+//!
+//! What stopped a task stands in the debug status register, and some virtual machines lose it, about once in ten thousand times: the kernel then takes
+//! the trap for one that the program has made by itself ([`is_nobody_s`]).
 
-use super::ptrace::Pid;
+use super::ptrace::{self, Pid, Regs, SIGINFO_BYTES};
+use super::signals::siginfo_code;
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 
 /// `si_code` of the SIGTRAP that the task gets.
 pub const TRAP_PERF: i32 = 6;
+
+/// `si_code` of a trap that the kernel takes for an `int1`, or for a step, uapi/asm-generic/siginfo.h.
+const TRAP_BRKPT: i32 = 1;
+const TRAP_TRACE: i32 = 2;
+/// The flag of eflags with which a program steps through itself.
+const TRAP_FLAG: u64 = 0x100;
+/// `int1`
+const ICEBP: u8 = 0xf1;
+
+/// Whether a SIGTRAP, of a task with these registers, is of a breakpoint whose name was lost: the program neither steps nor has it come
+/// from an `int1`. It has not passed the instruction: let go on, it meets the breakpoint again if that is still there.
+#[must_use]
+pub fn is_nobody_s(pid: Pid, info: &[u8; SIGINFO_BYTES], regs: &Regs) -> bool {
+    let mut before = [0];
+    match siginfo_code(info) {
+        TRAP_TRACE => regs.eflags & TRAP_FLAG == 0,
+        TRAP_BRKPT => ptrace::read_memory(pid, regs.rip.wrapping_sub(1), &mut before).is_err() || before != [ICEBP],
+        _ => false,
+    }
+}
 
 /// Bytes of struct perf_event_attr, version 7: the first with `sig_data`.
 const ATTR_BYTES: usize = 128;
@@ -55,5 +79,31 @@ impl Breakpoint {
     #[must_use]
     pub fn addr(&self) -> u64 {
         self.addr
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static CODE: [u8; 4] = [0x90, ICEBP, 0x90, 0x90];
+
+    #[test]
+    fn traps_that_a_program_makes_are_its_own_and_others_are_nobody_s() {
+        // SAFETY: all-zero bytes are valid registers.
+        let zeroed: Regs = unsafe { std::mem::zeroed() };
+        let regs = |at: usize, eflags| Regs { rip: CODE.as_ptr() as u64 + at as u64, eflags, ..zeroed };
+        let nobody_s = |code: i32, regs: Regs| {
+            let mut info = [0; SIGINFO_BYTES];
+            info[8..12].copy_from_slice(&code.to_ne_bytes());
+            is_nobody_s(i32::try_from(std::process::id()).unwrap(), &info, &regs)
+        };
+        assert!(nobody_s(TRAP_BRKPT, regs(1, 0)) && nobody_s(TRAP_BRKPT, regs(3, 0)));
+        assert!(!nobody_s(TRAP_BRKPT, regs(2, 0)));
+        assert!(nobody_s(TRAP_TRACE, regs(1, 0x202)) && !nobody_s(TRAP_TRACE, regs(1, 0x302)));
+        // By name: a breakpoint of the CPU, of perf, an `int3`.
+        for code in [4, TRAP_PERF, 0x80] {
+            assert!(!nobody_s(code, regs(1, 0)));
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::place::{PLACE_BOUND, Placing};
 use super::{Gate, GateEvent};
-use crate::sys::breakpoint::TRAP_PERF;
+use crate::sys::breakpoint::{TRAP_PERF, is_nobody_s};
 use crate::sys::ptrace::{self, Pid, RESUME_FLAG, Resume, SIGINFO_BYTES};
 use crate::sys::signals::{SignalSets, raised_by_itself, siginfo_code};
 use std::collections::VecDeque;
@@ -123,6 +123,9 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         let info = ptrace::siginfo(pid)?;
         if signal == libc::SIGTRAP && siginfo_code(&info) == TRAP_PERF {
             return self.at_breakpoint(pid);
+        }
+        if signal == libc::SIGTRAP && is_nobody_s(pid, &info, &ptrace::regs(pid)?) {
+            return self.go_on(pid, 0);
         }
         let task = self.tasks.entry(pid).or_default();
         // A real-time signal that came by itself waits beside the one that was sent again; of the others the kernel keeps one.

@@ -13,6 +13,7 @@ use super::rep::Rep;
 use super::{Ptrace, Stopped, Task, call_of};
 use crate::replay::backend::{At, BackendError, Result};
 use crate::replay::point::Point;
+use crate::sys::breakpoint::is_nobody_s;
 use crate::sys::ptrace::{self, Pid, RESUME_FLAG, Resume, Stop};
 use crate::sys::signals::{is_synchronous, raised_by_itself, siginfo_code};
 use std::fmt;
@@ -226,6 +227,10 @@ impl Ptrace {
                         continue;
                     }
                     self.reload(pid, At::User)?;
+                    if signal == libc::SIGTRAP && is_nobody_s(pid, &info, &self.task(pid)?.regs) {
+                        ptrace::resume(pid, Resume::Sysemu, 0)?;
+                        continue;
+                    }
                     if signal == libc::SIGTRAP && siginfo_code(&info) == code && self.task(pid)?.regs.rip == ip {
                         return Ok(true);
                     }
