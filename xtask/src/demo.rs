@@ -35,7 +35,7 @@ pub struct DemoArgs {
     #[arg(long, conflicts_with = "kill")]
     spoil: bool,
     /// What of the memory is compared: off, touched or all
-    #[arg(long, default_value = "all")]
+    #[arg(long, default_value = "touched")]
     verify: String,
     /// No limit on links and clients: more than the replica can follow
     #[arg(long)]

@@ -14,6 +14,7 @@ use crate::probe::serial::Policy;
 use crate::replay::replica::Replica;
 use crate::round::LogMeta;
 use crate::sys::ptrace::Pid;
+use crate::sys::release;
 use crate::wire::durable::Store;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -209,7 +210,7 @@ impl Daemon {
         }
         let meta = lock(&self.metas).remove(id).unwrap_or_else(|| LogMeta {
             created_by: concat!("migrate ", env!("CARGO_PKG_VERSION")).to_owned(),
-            kernel_release: host::kernel_release(),
+            kernel_release: release::name(),
             cpu: host::cpu(),
             ..LogMeta::default()
         });

@@ -1,6 +1,7 @@
 //! What this host is: for hellos and logs.
 
 use crate::round::Cpu;
+use crate::sys::release;
 use crate::wire::Hello;
 
 fn clock_ns(clock: nix::time::ClockId) -> u64 {
@@ -18,12 +19,6 @@ pub fn monotonic_ns() -> u64 {
 #[must_use]
 pub fn boottime_ns() -> u64 {
     clock_ns(nix::time::ClockId::CLOCK_BOOTTIME)
-}
-
-/// `uname -r`.
-#[must_use]
-pub fn kernel_release() -> String {
-    nix::sys::utsname::uname().map_or_else(|_| String::new(), |name| name.release().to_string_lossy().into_owned())
 }
 
 /// The processor, as /proc/cpuinfo and CPUID tell it.
@@ -58,7 +53,7 @@ unsafe fn xgetbv() -> u64 {
 #[must_use]
 pub fn hello(docker_version: &str) -> Hello {
     Hello {
-        kernel_release: kernel_release(),
+        kernel_release: release::name(),
         cpu: cpu(),
         docker_version: docker_version.to_owned(),
         monotonic_ns: monotonic_ns(),

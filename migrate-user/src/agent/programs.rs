@@ -10,6 +10,7 @@ use crate::container::docker::Program;
 use crate::replay::ReplayError;
 use crate::replay::replica::{Replica, ReplicaError};
 use crate::round::{End, Ending, LogError, LogMeta, LogReader, Output, Proof};
+use crate::sys::release;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::BufReader;
@@ -78,7 +79,7 @@ impl Daemon {
             id,
             LogMeta {
                 created_by: concat!("migrate ", env!("CARGO_PKG_VERSION")).to_owned(),
-                kernel_release: host::kernel_release(),
+                kernel_release: release::name(),
                 cpu: host::cpu(),
                 image: Some(recipe.image.clone()),
                 command: recipe.cmd.clone(),
@@ -247,7 +248,7 @@ fn check_meta(meta: &LogMeta) -> Result<Recipe, ApiError> {
     let recipe = serde_json::from_value(meta.container.clone()).map_err(|_| {
         ApiError::new(Code::Refused, "the log is of a container, not of a program that `migrate record` ran to its end")
     })?;
-    let here = host::kernel_release();
+    let here = release::name();
     if meta.kernel_release != here {
         let message = format!("the log was made on kernel {}, this is {here}", meta.kernel_release);
         return Err(ApiError::new(Code::Refused, message).remedy("replay it on a host with the same kernel"));

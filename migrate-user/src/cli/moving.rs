@@ -39,7 +39,7 @@ pub(super) struct Move {
     #[arg(long)]
     force: bool,
     /// What of the replica is compared with the frozen source before it goes live; pages that differ are shipped.
-    #[arg(long, value_enum, default_value_t = What::All, value_name = "WHAT")]
+    #[arg(long, value_enum, default_value_t = What::Touched, value_name = "WHAT")]
     verify: What,
     /// Whether programs go on seeing the inode and device numbers that they know: `keep` answers their stat calls, in containers
     /// that have looked at a file that they hold open; `new` leaves them with the target's.

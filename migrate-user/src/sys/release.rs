@@ -7,10 +7,16 @@ pub fn version(release: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
+/// The running kernel's, as `uname -r` prints it; empty if it does not say.
+#[must_use]
+pub fn name() -> String {
+    nix::sys::utsname::uname().map_or_else(|_| String::new(), |name| name.release().to_string_lossy().into_owned())
+}
+
 /// Of the running kernel; `None` if it does not say.
 #[must_use]
 pub fn running() -> Option<(u32, u32)> {
-    version(&nix::sys::utsname::uname().ok()?.release().to_string_lossy())
+    version(&name())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::pidfd::PidFd;
 use super::ptrace::Pid;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 /// The argument of the call that a process opens one with: it handles faults of user code alone, which asks for no right.
 pub const OPEN_FLAGS: i32 = libc::O_CLOEXEC | libc::O_NONBLOCK | UFFD_USER_MODE_ONLY;
@@ -59,6 +59,21 @@ nix::ioctl_read!(uffdio_unregister, 0xaa, 0x01, UffdRange);
 pub struct Userfaultfd(OwnedFd);
 
 impl Userfaultfd {
+    /// Of the calling process.
+    ///
+    /// # Errors
+    /// `EINVAL` before Linux 6.7, `ENOSYS` without CONFIG_USERFAULTFD.
+    pub fn own() -> io::Result<Self> {
+        // SAFETY: a call with a number.
+        let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, OPEN_FLAGS) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let fd = i32::try_from(fd).map_err(io::Error::other)?;
+        // SAFETY: the kernel has just given this descriptor to us alone.
+        Self::new(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
     /// Takes over the descriptor `fd` that process `pid` has just opened with [`OPEN_FLAGS`], and which it may close then.
     ///
     /// # Errors
@@ -105,21 +120,10 @@ mod tests {
     use super::*;
     use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
     use std::num::NonZeroUsize;
-    use std::os::fd::FromRawFd as _;
-
-    fn own() -> io::Result<Userfaultfd> {
-        // SAFETY: a call with a number.
-        let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, OPEN_FLAGS) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor is new and nobody else's.
-        Userfaultfd::new(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap()) })
-    }
 
     #[test]
     fn pages_that_were_written_since_the_last_look_are_told_and_no_others() {
-        let writes = match own() {
+        let writes = match Userfaultfd::own() {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return eprintln!("skipped: needs Linux 6.7"),
             own => own.unwrap(),
         };

@@ -204,26 +204,12 @@ fn a_process_whose_first_task_has_ended_is_looked_at_by_another() {
     nix::sys::wait::waitpid(child, None).unwrap();
 }
 
-/// What tracks this process.
-fn writes() -> Option<std::sync::Arc<crate::sys::userfaultfd::Userfaultfd>> {
-    use crate::sys::userfaultfd::{OPEN_FLAGS, Userfaultfd};
-    // SAFETY: a call with a number.
-    let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, OPEN_FLAGS) };
-    let fd = i32::try_from(fd).unwrap();
-    let taken = Userfaultfd::take_over(i32::try_from(std::process::id()).unwrap(), fd);
-    nix::unistd::close(fd).unwrap();
-    match taken {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            eprintln!("skipped: needs Linux 6.7");
-            None
-        }
-        taken => Some(std::sync::Arc::new(taken.unwrap())),
-    }
-}
-
 #[test]
 fn pages_that_were_not_written_since_a_pass_are_known_from_it_and_all_others_are_hashed_again() {
-    let Some(writes) = writes() else { return };
+    let writes = match crate::sys::userfaultfd::Userfaultfd::own() {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return eprintln!("skipped: needs Linux 6.7"),
+        own => std::sync::Arc::new(own.unwrap()),
+    };
     let (mapped, gone, new) = (Mapped::anonymous(), Mapped::anonymous(), Mapped::anonymous());
     (0..PAGES).for_each(|page| mapped.write(page, 1));
     gone.write(0, 1);

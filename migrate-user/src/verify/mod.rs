@@ -44,9 +44,9 @@ pub enum Verify {
     /// Nothing.
     Off,
     /// As with [`Self::All`]; pages that were not written since they were hashed while the container ran are not hashed again.
+    #[default]
     Touched,
     /// Every page that either side has a copy of, and the registers of every task.
-    #[default]
     All,
 }
 

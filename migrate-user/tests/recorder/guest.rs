@@ -118,6 +118,7 @@ fn run(guest: &str) -> i32 {
         "gated-callers" => take_turns(true),
         "gated-alone" => alone(),
         "gated-shared" => shared(),
+        "gated-opener" => opener(),
         "computing" => computing(),
         "ten-million" => storm(4, 2_500_000),
         "storm" => storm(8, 100_000),
@@ -400,6 +401,24 @@ fn alone() {
     });
     mark(2);
     drop(to);
+    other.join().expect("it ends");
+}
+
+/// Takes the lowest free descriptor and gives it back, again and again: alone, and then beside a thread that waits.
+fn opener() {
+    let open = |phase| {
+        for _ in 0..500 {
+            let fd = call(libc::SYS_dup, &[0]);
+            call(libc::SYS_close, &[fd as u64]);
+            std::thread::sleep(std::time::Duration::from_micros(500));
+        }
+        mark(phase);
+    };
+    open(1);
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let other = std::thread::spawn(move || ended.recv().is_err());
+    open(2);
+    drop(end);
     other.join().expect("it ends");
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use migrate::probe::gate::{Gate, GateEvent};
+use migrate::probe::gate::{Gate, GateEvent, Tracks};
 use migrate::probe::serial::{Host, Policy, Rotations, Serial};
 use migrate::probe::{Options, Recorder};
 use migrate::record::{Record, RecordRef};
@@ -40,6 +40,19 @@ fn limit() -> Option<f64> {
 }
 
 fn run(guest: &str, policy: Policy) -> Outcome {
+    watched(guest, policy, |_| {})
+}
+
+/// A guest that runs.
+struct Running<'a> {
+    recorder: &'a Recorder,
+    slot: u32,
+    init: i32,
+    tracks: &'a Tracks,
+}
+
+/// As [`run`]; `watch` is called while the guest runs.
+fn watched(guest: &str, policy: Policy, watch: impl FnOnce(Running<'_>)) -> Outcome {
     let recorder = Arc::new(Recorder::load(Options { hold: true, ..Options::default() }).unwrap());
     let counting = Arc::clone(&recorder);
     let drain =
@@ -54,13 +67,16 @@ fn run(guest: &str, policy: Policy) -> Outcome {
     let init = first_task(&group);
     let serial = Arc::new(Serial::new(policy, slot, init, cgroup::Cgroup::at(group.path()), host, None));
     let (holding, turns) = (Arc::clone(&recorder), Arc::clone(&serial));
+    let tracks = Arc::new(Tracks::default());
+    let tracking = Arc::clone(&tracks);
     let gate = std::thread::spawn(move || {
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&events);
         let (gate, _handle) = Gate::seize(init, false, move |event| heard.lock().unwrap().push((event, limit()))).unwrap();
-        gate.holding(holding).taking_turns(turns).run().unwrap();
+        gate.holding(holding).taking_turns(turns).tracking(slot, tracking).run().unwrap();
         std::mem::take(&mut *events.lock().unwrap())
     });
+    watch(Running { recorder: &recorder, slot, init, tracks: &tracks });
     let status = launcher.wait_with_output().unwrap().status;
     assert!(status.success(), "{guest}: {status}");
     let events = gate.join().unwrap();
@@ -270,4 +286,60 @@ fn what_waits_on_the_cpu_of_a_task_that_computes_is_handed_over_when_it_is_asked
     while ring.take(u64::MAX, |entry| records += records_in(entry)) > 0 {}
     let counters = recorder.counters(slot).unwrap();
     assert_eq!((counters.seen, counters.emitted), (counters.seq, records));
+}
+
+/// Until what tracks the guest is there, or for so long.
+fn wait_tracked(running: &Running<'_>) -> bool {
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while std::time::Instant::now() < until && migrate::sys::ptrace::is_zombie(running.init).is_ok_and(|zombie| !zombie) {
+        if running.tracks.of(running.init).is_some() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    false
+}
+
+/// What the guest has seen of the agent's descriptor: nothing, alone and with its thread.
+fn check_descriptors(outcome: &Outcome) {
+    assert!(outcome.objections.is_empty() && outcome.cpu.is_some(), "{:?}", outcome.objections);
+    let calls = |nr| outcome.records.iter().filter(move |record| i64::from(record.head.nr) == nr);
+    let opened: Vec<i64> = calls(libc::SYS_dup).map(|record| record.head.ret).collect();
+    assert!(opened.len() >= 1000 && opened.iter().all(|fd| *fd == opened[0]), "{opened:?}");
+    assert_eq!(calls(libc::SYS_userfaultfd).count(), 0);
+    let closed = calls(libc::SYS_close).filter(|record| record.head.args[0].cast_signed() == opened[0]).count();
+    assert_eq!(closed, opened.len());
+    check_first_thread(&outcome.records);
+    check_switches(&outcome.records);
+}
+
+#[test]
+fn what_tracks_a_process_is_opened_when_it_begins_its_first_thread_or_is_asked_and_leaves_no_trace() {
+    if let Some(why) = unable() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    if release::running() < Some((6, 7)) {
+        eprintln!("skipped: needs Linux 6.7");
+        return;
+    }
+    let _one = one_at_a_time();
+    let mut tracked = false;
+    let outcome = watched("gated-opener", Policy::Auto, |running| tracked = wait_tracked(&running));
+    assert!(tracked, "its first thread");
+    check_descriptors(&outcome);
+
+    let mut alone = false;
+    let outcome = watched("gated-opener", Policy::Auto, |running| {
+        while running.recorder.counters(running.slot).unwrap().seq < 100 {
+            std::thread::yield_now();
+        }
+        running.recorder.ask_for(running.slot, &[running.init.unsigned_abs()]).unwrap();
+        let tasks = || std::fs::read_dir(format!("/proc/{}/task", running.init)).map_or(0, Iterator::count);
+        alone = wait_tracked(&running) && tasks() == 1;
+        running.recorder.ask_for(running.slot, &[]).unwrap();
+    });
+    assert!(alone, "it was asked while it had one task");
+    check_descriptors(&outcome);
+    assert!(outcome.rotations.at_calls < 100, "{:?}", outcome.rotations);
 }

@@ -16,7 +16,8 @@ impl Scene<'_> {
         // The next move of this lab is not to be spoilt; the container does not need this agent any more.
         self.restart_target(&[])?;
         if plan.verify != "off" && outcome.moved {
-            let mended = outcome.pages_unexplained > 0;
+            // Where the freeze met the program at its computing, that explains all of its pages.
+            let mended = ["heap", "other", "computing"].iter().any(|kind| outcome.differing_by_kind.contains_key(*kind));
             outcome.note(if mended { Ok(()) } else { Err("the changed page was not found".to_string()) });
         }
         Ok(())

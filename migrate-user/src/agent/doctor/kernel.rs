@@ -3,8 +3,10 @@
 use crate::agent::api::Check;
 use crate::probe::{Options, Recorder, kernel_offsets};
 use crate::sys::cgroup::{Cgroup, CgroupError};
+use crate::sys::pagemap::{PAGE_BYTES, Pagemap, Wanted, category};
 use crate::sys::pidfd::PidFd;
-use crate::sys::release::version;
+use crate::sys::release::{self, version};
+use crate::sys::userfaultfd::Userfaultfd;
 use crate::sys::{personality, tcp_repair};
 use migrate_common::syscalls::KERNEL;
 use nix::sched::{CloneFlags, unshare};
@@ -29,6 +31,7 @@ pub(super) fn checks() -> Vec<Check> {
         tried("pidfd_getfd", pidfd(), ROOT),
         tried("tcp repair", repair(), "give it CAP_NET_ADMIN; use a kernel with CONFIG_CHECKPOINT_RESTORE"),
         ptrace_scope(),
+        comparison(),
     ]
 }
 
@@ -53,10 +56,7 @@ fn root() -> Check {
 
 fn release() -> Check {
     const NAME: &str = "kernel";
-    let release = match nix::sys::utsname::uname() {
-        Ok(name) => name.release().to_string_lossy().into_owned(),
-        Err(error) => return Check::fail(NAME, error.to_string(), "this is no Linux"),
-    };
+    let release = release::name();
     let wanted = format!("use Linux {}.{} or later", OLDEST.0, OLDEST.1);
     match version(&release) {
         None => Check::warn(NAME, format!("{release}, which is no version"), wanted),
@@ -133,6 +133,24 @@ fn pidfd() -> io::Result<()> {
 fn repair() -> io::Result<()> {
     let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     tcp_repair::on(&socket)
+}
+
+/// Without it containers are moved all the same.
+fn comparison() -> Check {
+    const NAME: &str = "memory comparison";
+    let any = Wanted { all_of: 0, any_of: category::PRESENT, none_of: 0, protect: false };
+    let scanned = i32::try_from(std::process::id()).map_err(io::Error::other).and_then(|own| Pagemap::open(own)?.scan(0, PAGE_BYTES, any, |_| {}));
+    if let Err(error) = scanned {
+        return Check::warn(NAME, format!("pages cannot be looked for: {error}"), "use Linux 6.7 or later, or `migrate move --verify off`");
+    }
+    match Userfaultfd::own() {
+        Ok(_) => Check::ok(NAME, "pages are found, and writes to them tracked"),
+        Err(error) => Check::warn(
+            NAME,
+            format!("writes to pages cannot be tracked: {error}"),
+            "use a kernel with CONFIG_USERFAULTFD; without it all memory is hashed while the container stands still",
+        ),
+    }
 }
 
 fn ptrace_scope() -> Check {

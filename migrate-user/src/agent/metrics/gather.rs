@@ -3,7 +3,7 @@
 use super::page;
 use super::readings::{Container, Group, Process, Program, Readings, Ring, State};
 use crate::agent::daemon::{Daemon, Entry};
-use crate::agent::host;
+use crate::sys::release;
 use crate::agent::recording::GroupCounts;
 use crate::probe::Recorder;
 use migrate_common::syscalls;
@@ -40,7 +40,7 @@ struct Names {
 impl Gatherer {
     pub(super) fn new(daemon: Arc<Daemon>) -> Self {
         let started = SystemTime::now() - daemon.started.elapsed();
-        Self { daemon, started, kernel_release: host::kernel_release(), names: Mutex::default() }
+        Self { daemon, started, kernel_release: release::name(), names: Mutex::default() }
     }
 
     /// The page of this moment. What cannot be read is left out, so that a series ends rather than tells a wrong number.

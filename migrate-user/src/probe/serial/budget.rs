@@ -9,7 +9,8 @@
 //!
 //! Source: Documentation/scheduler/sched-rt-group.rst.
 
-use super::{gone_is_fine, limit::Limit};
+use super::gone_is_fine;
+use super::limit::{self, Limit};
 use crate::sys::cgroup_trees::Trees;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
@@ -177,7 +178,5 @@ fn left(root: &Path) -> Result<u64, BudgetError> {
 
 fn number(group: &Path, name: &str) -> Result<i64, BudgetError> {
     let path = group.join(name);
-    let text = std::fs::read_to_string(&path);
-    let number = text.and_then(|text| text.trim().parse().map_err(io::Error::other));
-    number.map_err(|source| BudgetError::File { path, source })
+    limit::number(&path).map_err(|source| BudgetError::File { path, source })
 }

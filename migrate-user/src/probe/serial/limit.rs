@@ -104,7 +104,8 @@ fn parse(name: &str) -> Option<(i64, i64)> {
     Some((machine.parse().ok()?, group.parse().ok()?))
 }
 
-fn number(path: &Path) -> io::Result<i64> {
+/// The number in a file of the kernel's.
+pub(super) fn number(path: &Path) -> io::Result<i64> {
     std::fs::read_to_string(path)?.trim().parse().map_err(io::Error::other)
 }
 

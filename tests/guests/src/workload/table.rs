@@ -8,7 +8,8 @@ use crate::kit::{Chain, Result};
 use crate::workload::until::Until;
 
 const PAGE_BYTES: usize = 4096;
-const PAGES: usize = 64;
+/// So many that writes to them are tracked while a replica follows.
+const PAGES: usize = 1024;
 /// What every page begins with, so that a test finds one to spoil.
 const MARK: &[u8; 16] = b"a table's page: ";
 const _: () = assert!(MARK.len() == 16);
