@@ -7,14 +7,14 @@ use super::error::VerifyError;
 use super::hashing::hash_all;
 use super::mapping::{self, Mapping, Objects, Of};
 use super::memory::Memory;
-use super::pages::{Piece, file_page, own_pages, push, shared_pages, written_pages};
+use super::pages::{Own, Piece, file_page, own_pages, push, shared_pages};
 use super::print::{Hashed, Mappings, Page, Print, Space};
 use super::table::{Delta, SpaceDelta, Table, Tables};
 use super::tracking::Tracking;
 use crate::golive::{Bytes, Task};
 use crate::sys::mappings;
 use crate::sys::pagemap::{PAGE_BYTES, Pagemap};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 pub(super) const PAGE: usize = PAGE_BYTES as usize;
 /// How far a stack can grow below its mapping.
@@ -68,36 +68,35 @@ impl Layout {
     fn look(&self, with_objects: bool, tracking: &Tracking) -> Result<Delta, VerifyError> {
         let mut spaces: Vec<(Space, Vec<(u64, u64)>, Vec<Piece>)> = Vec::new();
         let mut objects: BTreeMap<u32, BTreeMap<u64, (i32, u64)>> = BTreeMap::new();
+        // Parts of objects all of whose pages are known from another process.
+        let mut whole = HashSet::new();
         for process in &self.processes {
             let fail = |source| VerifyError::Io { what: "looking for the pages", pid: process.pid, source };
             let pagemap = Pagemap::open(process.pid).map_err(fail)?;
-            let is_tracked = tracking.has(process.tid, process.pid);
-            let (mut own, mut written) = (Vec::new(), Vec::new());
             for mapping in &process.mappings {
-                match mapping.of {
-                    Of::Shared(_) if !with_objects => {}
-                    Of::Shared(object) => {
-                        let pages = objects.entry(object).or_default();
-                        for piece in shared_pages(process.pid, &pagemap, mapping).map_err(fail)? {
-                            for n in 0..piece.pages {
-                                let address = piece.address + n * PAGE_BYTES;
-                                let number = (mapping.offset + (address - mapping.start)) / PAGE_BYTES;
-                                pages.entry(number).or_insert((process.pid, address));
-                            }
-                        }
-                    }
-                    _ => {
-                        own.extend(own_pages(process.pid, &pagemap, mapping).map_err(fail)?);
-                        if is_tracked {
-                            written.extend(written_pages(process.pid, &pagemap, mapping, false).map_err(fail)?);
-                        }
+                let Of::Shared(object) = mapping.of else { continue };
+                let place = (object, mapping.offset, mapping.end - mapping.start);
+                if !with_objects || whole.contains(&place) {
+                    continue;
+                }
+                let (pieces, is_whole) = shared_pages(process.pid, &pagemap, mapping).map_err(fail)?;
+                if is_whole {
+                    whole.insert(place);
+                }
+                let pages = objects.entry(object).or_default();
+                for piece in pieces {
+                    for n in 0..piece.pages {
+                        let address = piece.address + n * PAGE_BYTES;
+                        let number = (mapping.offset + (address - mapping.start)) / PAGE_BYTES;
+                        pages.entry(number).or_insert((process.pid, address));
                     }
                 }
             }
+            let own = own_pages(process.pid, &pagemap, &process.mappings).map_err(fail)?;
             let space = Space::Process(process.tid);
             let mut runs = Vec::new();
-            own.iter().for_each(|piece| push(&mut runs, piece.address / PAGE_BYTES, piece.pages));
-            let fresh = if is_tracked { fresh(&own, &written, tracking.tables().get(&space)) } else { own };
+            own.all.iter().for_each(|piece| push(&mut runs, piece.address / PAGE_BYTES, piece.pages));
+            let fresh = if tracking.has(process.tid, process.pid) { fresh(&own, tracking.tables().get(&space)) } else { own.all };
             spaces.push((space, runs, fresh));
         }
         for (object, pages) in objects {
@@ -242,12 +241,12 @@ impl Layout {
 }
 
 /// Of a process's own pages those that were written since the last pass, or that its table lacks.
-fn fresh(own: &[Piece], written: &[Piece], table: Option<&Table>) -> Vec<Piece> {
+fn fresh(own: &Own, table: Option<&Table>) -> Vec<Piece> {
     let none = Table::default();
     let mut known = table.unwrap_or(&none).lookup();
-    let mut written = written.iter().peekable();
+    let mut written = own.written.iter().peekable();
     let mut fresh: Vec<Piece> = Vec::new();
-    for piece in own {
+    for piece in &own.all {
         for address in (0..piece.pages).map(|n| piece.address + n * PAGE_BYTES) {
             while written.next_if(|piece| piece.end() <= address).is_some() {}
             if written.peek().is_none_or(|piece| address < piece.address) && known(address / PAGE_BYTES).is_some() {

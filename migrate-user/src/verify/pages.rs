@@ -50,23 +50,53 @@ fn scan(pid: i32, pagemap: &Pagemap, mapping: &Mapping, wanted: Wanted) -> io::R
     Ok(pieces)
 }
 
-/// Those of which the process has a copy of its own.
-pub(super) fn own_pages(pid: i32, pagemap: &Pagemap, mapping: &Mapping) -> io::Result<Vec<Piece>> {
-    scan(pid, pagemap, mapping, Wanted { all_of: 0, any_of: ANY_COPY, none_of: NO_COPY, protect: false })
+/// Pages of which a process has copies of its own.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    pub(super) all: Vec<Piece>,
+    /// Of these, those that were written since they were protected, or are not tracked.
+    pub(super) written: Vec<Piece>,
 }
 
-/// Those of them that were written since they were protected, or are not tracked. `protect`: protects those that are, in the same step.
-pub(super) fn written_pages(pid: i32, pagemap: &Pagemap, mapping: &Mapping, protect: bool) -> io::Result<Vec<Piece>> {
-    let wanted = Wanted { all_of: category::WRITTEN, any_of: ANY_COPY, none_of: NO_COPY, protect };
+/// A process's own pages, ascending. One scan of all addresses: a process has some hundred mappings, and each would be a call.
+pub(super) fn own_pages(pid: i32, pagemap: &Pagemap, mappings: &[Mapping]) -> io::Result<Own> {
+    let mut own = Own::default();
+    let (Some(first), Some(last)) = (mappings.first(), mappings.last()) else { return Ok(own) };
+    let mut rest = mappings;
+    let wanted = Wanted { all_of: 0, any_of: ANY_COPY, none_of: NO_COPY, protect: false };
+    pagemap.scan(first.start, last.end, wanted, |region| {
+        while let [mapping, others @ ..] = rest
+            && mapping.end <= region.start
+        {
+            rest = others;
+        }
+        // Where there is none in between, the memory is the kernel's.
+        for mapping in rest.iter().take_while(|mapping| mapping.start < region.end).filter(|mapping| !mapping.is_shared()) {
+            let (address, end) = (mapping.start.max(region.start), mapping.end.min(region.end));
+            let piece = Piece { pid, address, pages: (end - address) / PAGE_BYTES };
+            own.all.push(piece);
+            if region.categories & category::WRITTEN != 0 {
+                own.written.push(piece);
+            }
+        }
+    })?;
+    Ok(own)
+}
+
+/// Those of one private mapping that were written since they were protected, or are not tracked. Those that are tracked are protected in the
+/// same step.
+pub(super) fn protect_written(pid: i32, pagemap: &Pagemap, mapping: &Mapping) -> io::Result<Vec<Piece>> {
+    let wanted = Wanted { all_of: category::WRITTEN, any_of: ANY_COPY, none_of: NO_COPY, protect: true };
     scan(pid, pagemap, mapping, wanted)
 }
 
-/// Those of an object that can be shared.
-pub(super) fn shared_pages(pid: i32, pagemap: &Pagemap, mapping: &Mapping) -> io::Result<Vec<Piece>> {
+/// Those of an object that can be shared. True: they are the object's, whoever looks at them; else those that this process has touched.
+pub(super) fn shared_pages(pid: i32, pagemap: &Pagemap, mapping: &Mapping) -> io::Result<(Vec<Piece>, bool)> {
     match memory_object(pid, mapping)? {
-        Some(file) => data(pid, &file, mapping),
+        Some(file) => Ok((data(pid, &file, mapping)?, true)),
         None => {
-            scan(pid, pagemap, mapping, Wanted { all_of: 0, any_of: ANY_COPY, none_of: 0, protect: false })
+            let wanted = Wanted { all_of: 0, any_of: ANY_COPY, none_of: 0, protect: false };
+            Ok((scan(pid, pagemap, mapping, wanted)?, false))
         }
     }
 }

@@ -15,7 +15,7 @@ use super::error::VerifyError;
 use super::hash::Hash;
 use super::hashing::hash_running;
 use super::layout::Layout;
-use super::pages::{own_pages, written_pages};
+use super::pages::{own_pages, protect_written};
 use super::print::{Hashed, Space};
 use super::table::Tables;
 use crate::golive::{Bytes, Task};
@@ -150,12 +150,8 @@ impl Tracking {
         let private = || layout.mappings(tid).iter().filter(|mapping| !mapping.is_shared());
         let pagemap = Pagemap::open(pid).map_err(fail("looking for the pages"))?;
         let Some(writes) = writes(task) else {
-            let mut pages = 0;
-            for mapping in private() {
-                let own = own_pages(pid, &pagemap, mapping).map_err(fail("looking for the pages"))?;
-                pages += own.iter().map(|piece| piece.pages).sum::<u64>();
-            }
-            if pages >= WORTH_PAGES {
+            let own = own_pages(pid, &pagemap, layout.mappings(tid)).map_err(fail("looking for the pages"))?;
+            if own.all.iter().map(|piece| piece.pages).sum::<u64>() >= WORTH_PAGES {
                 pass.untracked.push(task);
             }
             return Ok(false);
@@ -180,7 +176,7 @@ impl Tracking {
         }
         let mut written = Vec::new();
         for mapping in private() {
-            written.extend(written_pages(pid, &pagemap, mapping, true).map_err(fail("looking for the pages"))?);
+            written.extend(protect_written(pid, &pagemap, mapping).map_err(fail("looking for the pages"))?);
         }
         // A read that was under way then may still write.
         if is_direct()? {

@@ -22,13 +22,16 @@ const MOST_PASSES: u32 = 6;
 /// A pass that is older than this says nothing any more about how much there is to hash.
 const FRESH: Duration = Duration::from_millis(150);
 
+/// A frozen container's memory, and the hashes of the passes before, from which its own start.
+type Hashed = (Layout, Delta, Tracking);
+
 /// The source's half of a comparison.
 #[derive(Debug, Default)]
 pub(super) struct Proof {
     verify: Verify,
     early: Early,
     /// Begun with the freeze, beside everything else that has to be done then.
-    hashing: Option<JoinHandle<Result<(Layout, Delta, Tracking), Failure>>>,
+    hashing: Option<JoinHandle<Result<Hashed, Failure>>>,
     layout: Option<Arc<Layout>>,
     /// Pages that were hashed during the freeze.
     pub(super) hashed: u64,
@@ -106,14 +109,10 @@ impl Proof {
 
     /// The container runs again after a freeze: hashes that were made in it are of no use, those from before are.
     pub(super) async fn forget(&mut self) {
-        if let Some(hashing) = self.hashing.take()
-            && let Ok(Ok((_, _, tracking))) = hashing.await
-        {
-            self.early.tracking = Some(tracking);
-        }
-        if self.verify.is_early() {
-            // Without tables everything is told anew.
-            self.early.tracking.get_or_insert_default();
+        // Without early hashes what is being made ends unread.
+        if let Some(hashing) = self.hashing.take().filter(|_| self.verify.is_early()) {
+            // What failed has taken the tables along: then everything is told anew.
+            self.early.tracking = Some(hashing.await.ok().and_then(Result::ok).map(|(_, _, tracking)| tracking).unwrap_or_default());
         }
         (self.layout, self.hashed) = (None, 0);
         self.registers.clear();
@@ -142,7 +141,7 @@ impl Proof {
         let hashing = self.hashing.take().ok_or("the container is not frozen")?;
         let (layout, delta, tracking) = hashing.await.map_err(text)??;
         self.layout = Some(Arc::new(layout));
-        self.early.tracking = Some(tracking);
+        self.early.tracking = self.verify.is_early().then_some(tracking);
         self.hashed = delta.fresh();
         postcard::to_stdvec(&MemoryState { delta, registers: std::mem::take(&mut self.registers) }).map_err(text)
     }
