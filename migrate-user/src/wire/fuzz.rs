@@ -30,7 +30,7 @@ pub fn machines(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::super::message::{
-        Compared, Final, Go, Live, Memory, NeedImage, Pages, Prepare, Prepared, Ready, Round, StatusIs, Verdict, Wanted,
+        Compared, Final, Go, Hashes, Live, Memory, NeedImage, Pages, Prepare, Prepared, Ready, Round, StatusIs, Verdict, Wanted,
     };
     use crate::verify::Verify;
     use super::super::{Hello, MigrationId};
@@ -72,7 +72,7 @@ mod tests {
         let digest = Chain::new(&id.0).link();
         let messages: Vec<Message> = vec![
             Hello::new().into(),
-            Prepare { id, spec: b"{}".to_vec().into(), image: "image".into(), layer: false, verify: Verify::All }.into(),
+            Prepare { id, spec: b"{}".to_vec().into(), image: "image".into(), layer: false, verify: Verify::Touched }.into(),
             NeedImage { needed: false }.into(),
             Prepared {}.into(),
             Round { round: 0, chunk: vec![0; 100].into() }.into(),
@@ -84,19 +84,22 @@ mod tests {
             Go {}.into(),
             StatusIs { verdict: Verdict::Undecided }.into(),
             Live { breakdown: Vec::new(), inodes: crate::inodes::InodeReport::default() }.into(),
+            Hashes { bytes: vec![5].into() }.into(),
         ];
         let frames: Vec<Vec<u8>> = messages.iter().map(|message| frame::encode(message).unwrap()).collect();
         for (message, frame) in messages.iter().zip(&frames) {
             write("frame_decode", &format!("{:?}", message.kind()).to_lowercase(), frame);
         }
-        write("hostile", "source", &[&frames[0], &frames[1], &frames[5], &frames[7], &frames[9], &frames[10]].map(Vec::as_slice).concat());
+        write("hostile", "source", &[&frames[0], &frames[1], &frames[13], &frames[5], &frames[7], &frames[9], &frames[10]].map(Vec::as_slice).concat());
         write("hostile", "target", &[&frames[0], &frames[2], &frames[3], &frames[8], &frames[6], &frames[12]].map(Vec::as_slice).concat());
         write("hostile", "all", &frames.concat());
         let benign: Vec<u8> = (0..world::BENIGN.len() as u8).collect();
+        // The image must be sent, and hashes are told before the freeze.
+        let first = vec![1 | 2 << 2];
         for rounds in [0, 12, 28] {
-            write("machines", &format!("undisturbed-{rounds}"), &[vec![1], benign.repeat(rounds)].concat());
+            write("machines", &format!("undisturbed-{rounds}"), &[first.clone(), benign.repeat(rounds)].concat());
             for fault in 0..world::FAULTS.len() as u8 {
-                let ops = [vec![1], benign.repeat(rounds), vec![0x80 + fault], benign.repeat(20)].concat();
+                let ops = [first.clone(), benign.repeat(rounds), vec![0x80 + fault], benign.repeat(20)].concat();
                 write("machines", &format!("fault-{fault}-after-{rounds}"), &ops);
             }
         }
