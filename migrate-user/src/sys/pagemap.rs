@@ -120,11 +120,12 @@ impl Pagemap {
             let found = unsafe { pagemap_scan(self.0.as_raw_fd(), &raw mut arg) }?;
             let found = usize::try_from(found).unwrap_or(0);
             regions[..found].iter().copied().for_each(&mut each);
-            // A full vector ends a walk early; a walk that has not moved would never end.
-            if arg.walk_end <= from {
-                return Ok(());
+            // A full vector alone ends a walk early. Where it ended `walk_end` does not tell: behind more than 512 regions it is that of an
+            // earlier step of the kernel's (do_pagemap_scan, Linux 6.18).
+            match regions[..found].last() {
+                Some(last) if found == REGIONS => from = last.end,
+                _ => return Ok(()),
             }
-            from = arg.walk_end;
         }
         Ok(())
     }

@@ -256,3 +256,27 @@ fn pages_that_were_not_written_since_a_pass_are_known_from_it_and_all_others_are
 fn delta_of_all(layout: &Layout, tracking: &Tracking) -> bool {
     layout.delta(tracking).unwrap().spaces.iter().all(|space| space.runs == space.fresh.runs)
 }
+
+#[test]
+fn more_pages_than_one_call_tells_are_all_found_in_order() {
+    // The last call tells more than the kernel keeps in one step, and fewer than fit.
+    const MANY: usize = 3000;
+    let bytes = NonZeroUsize::new(MANY * PAGE).unwrap();
+    // SAFETY: a new mapping that this test alone uses.
+    let at = unsafe { mmap_anonymous(None, bytes, Mapped::BOTH, MapFlags::MAP_PRIVATE) }.unwrap();
+    for page in (0..MANY).step_by(2) {
+        // SAFETY: within the mapping.
+        unsafe { at.cast::<u8>().add(page * PAGE).write_volatile(1) };
+    }
+    let first = at.as_ptr() as u64;
+    let layout = own();
+    let pid = i32::try_from(std::process::id()).unwrap();
+    let own = own_pages(pid, &Pagemap::open(pid).unwrap(), layout.mappings(1)).unwrap();
+    // SAFETY: not used any more.
+    unsafe { munmap(at, bytes.get()) }.unwrap();
+    assert!(own.all.is_sorted_by(|a, b| a.end() <= b.address), "{:?}", own.all);
+    let within = own.all.iter().filter(|piece| (first..first + bytes.get() as u64).contains(&piece.address));
+    let found: u64 = within.map(|piece| piece.pages).sum();
+    // Huge pages may make more of the mapping present than was touched.
+    assert!(found >= MANY as u64 / 2, "{found}");
+}
