@@ -66,6 +66,14 @@ impl<B: Backend> Engine<B> {
         Ok(())
     }
 
+    /// Whether a wait that the freeze interrupted came to its end in [`Self::shorten`]: the task stands behind the call that its source is in.
+    pub(crate) fn has_ended_its_wait(&self, tid: u32) -> bool {
+        self.tasks.get(&tid).is_some_and(|task| {
+            let interrupted = task.pending.is_some_and(|pending| pending.ret == ERESTART_RESTARTBLOCK);
+            interrupted && self.backend.at(task.pid) == At::User
+        })
+    }
+
     /// Begins a wait whose arguments, made by `args`, point to a time. At `left_at`, if that is not 0, the kernel writes the time that
     /// is left when it is interrupted.
     fn begin_for(&mut self, pid: Pid, left_ns: u64, left_at: u64, args: impl FnOnce(u64) -> [u64; 6]) -> Result<i64> {

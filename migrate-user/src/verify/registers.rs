@@ -3,6 +3,7 @@
 //! | the source's task was frozen | the replica's stands | general registers | extended state |
 //! |---|---|---|---|
 //! | in a call, or behind one | at that call, or behind it | equal, or the move ends | equal, or taken |
+//! | in a wait whose time is over by now | behind that call, which has ended | the same | the same |
 //! | in user code | behind its last call | taken, with its pages: it goes on exactly there | taken |
 //! | in vfork | in vfork | not looked at: it cannot be stopped there | |
 //!
@@ -149,6 +150,7 @@ pub fn settle(engine: &mut Engine<Ptrace>, theirs: &[TaskRegisters]) -> Result<T
     let lowest = processes::lowest(live.iter().copied());
     for (tgid, tid, pid) in live {
         let tid = tid.unsigned_abs();
+        let has_ended_its_wait = engine.has_ended_its_wait(tid);
         let process = lowest.get(&tgid).map_or(tid, |task| task.ns_tid.unsigned_abs());
         let backend = engine.backend();
         let at = backend.at(pid);
@@ -159,6 +161,8 @@ pub fn settle(engine: &mut Engine<Ptrace>, theirs: &[TaskRegisters]) -> Result<T
         let theirs = theirs.iter().find(|task| task.tid == tid).ok_or_else(lost)?;
         let ours = backend.registers(pid)?;
         match (at, theirs.computes()) {
+            // The time was over before the replica could wait for the rest of it: the call has a result here and there not yet.
+            (At::User, false) if has_ended_its_wait => difference(tid, &theirs.general, &list(&ours), AT_CALL)?,
             (At::Call(_), false) => difference(tid, &theirs.general, &list(&ours), AT_CALL)?,
             (At::Call(call), true) => {
                 let why = format!("it computes in the source, its replica stands at call {}", call.nr);

@@ -206,6 +206,19 @@ mod tests {
         child.wait().unwrap();
     }
 
+    #[test]
+    fn a_wait_that_has_ended_meanwhile_is_told_from_one_that_goes_on() {
+        let (mut backend, mut child, _) = sleeper();
+        let pid = child.id().cast_signed();
+        let mut engine = Engine::new(std::mem::take(&mut backend), pid, LastPid::new(pid));
+        engine.tasks.get_mut(&1).unwrap().pending = Some(Pending { ret: ERESTART_RESTARTBLOCK, mask: None });
+        assert!(!engine.has_ended_its_wait(1));
+        engine.backend().finish(pid, 0).unwrap();
+        assert!(engine.has_ended_its_wait(1));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
     /// A struct pollfd.
     static POLLED: AtomicU64 = AtomicU64::new(0);
 
