@@ -220,7 +220,7 @@ pub async fn recover(daemon: &Arc<Daemon>) {
             replica: None,
             restored: None,
             early: Early::default(),
-        comparing: None,
+            comparing: None,
             stragglers: Vec::new(),
             inodes: InodeReport::default(),
             spec: None,

@@ -1,7 +1,7 @@
 //! A `syscall` instruction in a task's memory, for calls that its tracer makes in its name.
 
-use super::{mappings, ptrace};
 use super::ptrace::Pid;
+use super::{mappings, ptrace};
 use std::io;
 
 /// Bytes of the instruction.

@@ -22,6 +22,15 @@ const UFFD_FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
 const UFFD_FEATURE_WP_ASYNC: u64 = 1 << 15;
 const UFFDIO_REGISTER_MODE_WP: u64 = 2;
 
+/// The descriptor, or the kernel's error, that the call has given in another process's name.
+///
+/// # Errors
+/// What the result says.
+pub fn opened(result: i64) -> io::Result<RawFd> {
+    let result = i32::try_from(result).map_err(io::Error::other)?;
+    if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result) }
+}
+
 /// struct uffdio_api
 #[repr(C)]
 #[derive(Debug)]

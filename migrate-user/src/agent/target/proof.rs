@@ -152,10 +152,12 @@ fn open_track(engine: &mut Engine<Ptrace>, pid: Pid) -> Result<Option<Userfaultf
         return Ok(None);
     }
     let mut call = |nr: i64, argument: i32| backend.execute(pid, nr as i32, [u64::from(argument.unsigned_abs()), 0, 0, 0, 0, 0]);
-    let opened = call(libc::SYS_userfaultfd, userfaultfd::OPEN_FLAGS)?;
-    let Some(descriptor) = i32::try_from(opened).ok().filter(|number| *number >= 0) else {
-        tracing::debug!(pid, opened, "a replica's process cannot open a userfaultfd");
-        return Ok(None);
+    let descriptor = match userfaultfd::opened(call(libc::SYS_userfaultfd, userfaultfd::OPEN_FLAGS)?) {
+        Ok(descriptor) => descriptor,
+        Err(error) => {
+            tracing::debug!(pid, %error, "a replica's process cannot open a userfaultfd");
+            return Ok(None);
+        }
     };
     let taken = Userfaultfd::take_over(pid, descriptor);
     if call(libc::SYS_close, descriptor)? != 0 {

@@ -168,9 +168,7 @@ impl Standing {
 
     fn open_and_close(&mut self, pid: Pid, tgid: Pid) -> Result<Userfaultfd, Failed> {
         let result = self.call(pid, libc::SYS_userfaultfd, userfaultfd::OPEN_FLAGS)?;
-        let Ok(descriptor) = i32::try_from(result).and_then(|number| u32::try_from(number).map(u32::cast_signed)) else {
-            return Err(Failed::Refused(io::Error::from_raw_os_error(-i32::try_from(result).unwrap_or(0))));
-        };
+        let descriptor = userfaultfd::opened(result).map_err(Failed::Refused)?;
         let taken = Userfaultfd::take_over(tgid, descriptor);
         match self.call(pid, libc::SYS_close, descriptor) {
             Ok(0) => taken.map_err(Failed::Refused),
