@@ -149,7 +149,10 @@ impl Ptrace {
                     return Ok(());
                 };
                 self.leave_in_vain(pid, point, &difference, means, &mut order)?;
-                differs = Some(difference);
+                // The nearest that it came is what tells why.
+                if !(matches!(differs, Some(Difference::Memory { .. })) && matches!(difference, Difference::Register { .. })) {
+                    differs = Some(difference);
+                }
                 if hits >= DETOUR_AFTER && rep.is_none() && matches!(means, Means::Breakpoint(None)) {
                     *means = self.take_detour(pid, point, &order)?;
                 }
@@ -170,7 +173,7 @@ impl Ptrace {
                     instead += &format!(", stopped each time since {why}");
                 }
                 if let Some(differs) = differs {
-                    instead += &format!("; where it last was, {differs}");
+                    instead += &format!("; where it came nearest, {differs}");
                 }
                 return Err(BackendError::NoSuchPoint { pid, ip, hits, elapsed: begun.elapsed(), instead });
             }
