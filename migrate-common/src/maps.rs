@@ -69,6 +69,8 @@ pub mod mode {
     pub const ASIDE: u32 = 8;
     /// Tasks in the map of those that are asked for are to be held behind their next call.
     pub const ASKS: u32 = 16;
+    /// Processes of the container may have clock reads that are no system calls.
+    pub const CLOCKS: u32 = 32;
 }
 
 /// Why a program sent its task the signal that holds it: the value of the map of held tasks.
@@ -173,6 +175,7 @@ pub struct Offsets {
     pub task_thread_pid: u32,
     pub task_group_leader: u32,
     pub task_mm: u32,
+    pub mm_users: u32,
     pub task_fs: u32,
     pub task_files: u32,
     pub task_exit_code: u32,

@@ -26,7 +26,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// Version of the record layout, of the syscall table's meaning, and so of every log.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The fixed part of a record.
 #[repr(C)]
@@ -146,8 +146,13 @@ byte_enum! {
         Switch = 7,
         /// The task of a [`Kind::Switch`] runs again.
         Resume = 8,
+        /// A process was told the time without a system call ([`clocks`](crate::clocks)), or could have been: before the first record of
+        /// a task of its that knows. Answers `args[0]` to `args[1]`, which is none of them any more; payload: a segment at address 0, all
+        /// slots of the process's log.
+        Clocks = 9,
         /// Written by the agent: the start of a new image. `args[0]` the stack pointer at its first instruction, `args[1]`
-        /// rip; payload: segments that the replica's new image must hold too: the initial stack from sp up.
+        /// rip, `args[2]` 1 if clock reads are no system calls in it ([`clocks`](crate::clocks)); payload: segments that the replica's
+        /// new image must hold too: the initial stack from sp up.
         Image = 16,
     }
 }

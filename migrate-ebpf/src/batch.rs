@@ -11,7 +11,9 @@ use aya_ebpf::programs::RawTracePointContext;
 use migrate_common::record::{BATCH, BATCH_BYTES, HEADER_BYTES, SEGMENT_BYTES};
 
 use crate::emit::{self, ring, wake_flags};
+use crate::kernel::{load, offset};
 use crate::maps::{self, WAITING};
+use crate::{clocks, task};
 
 /// The longest output of a record that waits here.
 pub const OUTPUT_BYTES: usize = 512;
@@ -32,6 +34,10 @@ pub struct Batch {
     /// Of records, behind the batch's head.
     filled: u64,
     records: u64,
+    /// Whose clock readings are expected: memory of a task of the slot's.
+    mm: u64,
+    /// Where the record for them waits, and 1; 0: there is none.
+    readings: u64,
     /// The batch: its head and records.
     bytes: [u8; BYTES],
 }
@@ -52,6 +58,58 @@ pub fn begin(slot: u32) -> Option<*mut u8> {
     Some(unsafe { batch.bytes.as_mut_ptr().add(BATCH_BYTES + at) })
 }
 
+/// As [`begin`], and where that is among what waits.
+#[inline(always)]
+pub fn begin_at(slot: u32) -> Option<(*mut u8, u64)> {
+    let entry = begin(slot)?;
+    let batch = maps::own(&WAITING, 0)?;
+    Some((entry, get(&raw const batch.filled)))
+}
+
+/// Whether what waits is of this slot, and a record for clock readings in this memory is among it, or none is needed.
+#[inline(always)]
+pub fn expects(slot: u32, mm: u64) -> bool {
+    let Some(batch) = maps::own(&WAITING, 0) else { return false };
+    get(&raw const batch.mm) == mm && get(&raw const batch.slot) == slot
+}
+
+/// This memory is another process's from here on than what waits may know it for.
+#[inline(always)]
+pub fn forget(mm: u64) {
+    if let Some(batch) = maps::own(&WAITING, 0)
+        && get(&raw const batch.mm) == mm
+    {
+        set(&raw mut batch.mm, 0);
+    }
+}
+
+/// Clock readings in this memory have the record at `readings` - 1, or none is needed.
+#[inline(always)]
+pub fn expect(slot: u32, mm: u64, readings: u64) {
+    let Some(batch) = maps::own(&WAITING, 0) else { return };
+    set(&raw mut batch.mm, if get(&raw const batch.slot) == slot { mm } else { 0 });
+    set(&raw mut batch.readings, readings);
+}
+
+/// Writes what has been read into the record for it, if the current task has this memory. The next readings need another.
+#[inline(always)]
+pub fn fill(mm: u64) {
+    let Some(batch) = maps::own(&WAITING, 0) else { return };
+    // A task that ends has no memory any more, and where nothing is expected there is none either.
+    if mm == 0 || get(&raw const batch.mm) != mm {
+        return;
+    }
+    let (readings, busy) = (get(&raw const batch.readings), get(&raw const batch.busy));
+    set(&raw mut batch.busy, 1);
+    set(&raw mut batch.mm, 0);
+    if readings != 0 {
+        let at = (readings - 1) as usize & PLACES;
+        // SAFETY: the record lies there, as in `begin`.
+        unsafe { clocks::fill(batch.bytes.as_mut_ptr().add(BATCH_BYTES + at), mm) };
+    }
+    set(&raw mut batch.busy, busy);
+}
+
 /// The record that was begun has `len` bytes.
 #[inline(always)]
 pub fn end(len: usize) {
@@ -69,6 +127,8 @@ pub fn flush() -> u64 {
     if filled == 0 {
         return 0;
     }
+    fill(load(task::current(), offset!(task_mm)));
+    set(&raw mut batch.mm, 0);
     set(&raw mut batch.filled, 0);
     set(&raw mut batch.records, 0);
     let mut len = BATCH_BYTES as u64 + filled;

@@ -5,7 +5,7 @@ use migrate_common::record::Kind;
 use migrate_common::syscalls::Group;
 
 use crate::kernel::{Kptr, load, offset};
-use crate::maps::{ASIDE, CONTAINERS, PLACED};
+use crate::maps::{self, ASIDE, CONTAINERS, PLACED};
 use crate::{tally, task};
 
 /// The current task's container in whatever phase, or none: the first question of every program.
@@ -17,11 +17,7 @@ pub fn current() -> Option<*mut Container> {
 /// As [`current`], of any task.
 #[inline(always)]
 fn of(task: Kptr) -> Option<*mut Container> {
-    // What bpf_get_current_cgroup_id reads, without the call: it is made for every system call of the machine.
-    let set: Kptr = load(task, offset!(task_cgroups));
-    let cgroup: Kptr = load(set, offset!(css_set_cgroup));
-    let node: Kptr = load(cgroup, offset!(cgroup_kn));
-    let id: u64 = load(node, offset!(kernfs_node_id));
+    let id = cgroup_id(task)?;
     let place = PLACED.get_ptr_mut(Place::of(id))?;
     // SAFETY: a value of an array, which lives as long as the program; userspace writes the id whole, and last.
     match unsafe { (&raw const (*place).cgroup_id).read_volatile() } {
@@ -29,6 +25,31 @@ fn of(task: Kptr) -> Option<*mut Container> {
         own if own == id => Some(unsafe { &raw mut (*place).container }),
         _ => CONTAINERS.get_ptr_mut(id),
     }
+}
+
+/// Which cgroup a CPU was last asked for.
+#[repr(C)]
+pub struct Asked {
+    set: u64,
+    cgroup: u64,
+    id: u64,
+}
+
+/// The id of a task's cgroup: what bpf_get_current_cgroup_id reads, without the call, which would be made for every system call of the
+/// machine. What leads to the id lies in lines that no cache has; so the last answer is kept. An address can come to be another set's or
+/// another cgroup's only when all tasks of the old one are gone; that both do at once, and for a container that is still recorded, would
+/// take a new container on the old one's memory before the agent has heard of the old one's end, which nobody's log has anything behind.
+#[inline(always)]
+fn cgroup_id(task: Kptr) -> Option<u64> {
+    let set: Kptr = load(task, offset!(task_cgroups));
+    let cgroup: Kptr = load(set, offset!(css_set_cgroup));
+    let asked = maps::asked()?;
+    if asked.set != set as u64 || asked.cgroup != cgroup as u64 {
+        let node: Kptr = load(cgroup, offset!(cgroup_kn));
+        let id = load(node, offset!(kernfs_node_id));
+        *asked = Asked { set: set as u64, cgroup: cgroup as u64, id };
+    }
+    Some(asked.id)
 }
 
 /// The current task's container, if it is being recorded.

@@ -4,7 +4,9 @@
 //! knows every offset as a constant and accepts direct loads through pointers that it knows the type of ([`load`]).
 //! Pointers that come out of an array (`fdt->fd[n]`) have no type: [`read`] goes through a helper.
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel, bpf_probe_read_user};
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use bytemuck::Pod;
 use migrate_common::maps::Offsets;
 
@@ -68,9 +70,13 @@ pub fn load<T: Copy>(object: Kptr, offset: usize) -> T {
 
 /// The field at `offset` of the object at `object`, whose type the verifier has lost. A bad address reads as 0.
 #[inline(always)]
-pub fn read<T: Copy + Default>(object: Kptr, offset: usize) -> T {
-    // SAFETY: the helper checks the address; `T` is a number, for which every value is valid.
-    unsafe { bpf_probe_read_kernel(object.wrapping_add(offset).cast::<T>()) }.unwrap_or_default()
+pub fn read<T: Copy>(object: Kptr, offset: usize) -> T {
+    // SAFETY: the helper checks the address, and zeroes what it cannot read; `T` is a number, for which every value is valid.
+    unsafe {
+        let mut value = MaybeUninit::<T>::uninit();
+        bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, object.wrapping_add(offset).cast());
+        value.assume_init()
+    }
 }
 
 /// Bytes that a [`Window`] has.
@@ -86,9 +92,12 @@ impl Window {
     /// The object's bytes from offset `start` on. A bad address reads as 0.
     #[inline(always)]
     pub fn new(object: Kptr, start: usize) -> Self {
-        // SAFETY: the helper checks the address; for numbers every value is valid.
-        let bytes = unsafe { bpf_probe_read_kernel(object.wrapping_add(start).cast()) }.unwrap_or_default();
-        Self { bytes, start }
+        // SAFETY: the helper checks the address, and zeroes what it cannot read; for numbers every value is valid.
+        unsafe {
+            let mut bytes = MaybeUninit::<[u64; WINDOW_BYTES / 8]>::uninit();
+            bpf_probe_read_kernel(bytes.as_mut_ptr().cast(), WINDOW_BYTES as u32, object.wrapping_add(start).cast());
+            Self { bytes: bytes.assume_init(), start }
+        }
     }
 
     /// The field at `offset` of the object. Offsets are constants for the verifier, which checks that they lie within.
@@ -103,8 +112,12 @@ impl Window {
 /// What lies at an address of the current task's memory; none if nothing does.
 #[inline(always)]
 pub fn read_user<T: Pod>(address: u64) -> Option<T> {
-    // SAFETY: the helper checks the address; a `Pod` is valid whatever its bytes.
-    unsafe { bpf_probe_read_user(address as *const T) }.ok()
+    // SAFETY: the helper checks the address, and zeroes what it cannot read; a `Pod` is valid whatever its bytes.
+    unsafe {
+        let mut value = MaybeUninit::<T>::uninit();
+        let failed = bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _);
+        (failed == 0).then_some(value.assume_init())
+    }
 }
 
 /// [`read`] of a pointer.

@@ -10,6 +10,7 @@
 
 mod batch;
 mod clock;
+mod clocks;
 mod coming;
 mod container;
 mod emit;
@@ -21,6 +22,7 @@ mod maps;
 mod payload;
 mod place;
 mod restart;
+mod sched_prepare_exec;
 mod sched_process_exec;
 mod sched_process_exit;
 mod sched_process_fork;

@@ -6,6 +6,8 @@ use migrate_common::maps::{Container, Counters, MAX_CONTAINERS, PLACES, Place, R
 use migrate_common::syscalls::KRow;
 
 use crate::batch::Batch;
+use crate::clocks::Stack;
+use crate::container::Asked;
 use crate::emit::Entry;
 use crate::known::Known;
 use crate::payload::Work;
@@ -72,6 +74,14 @@ pub static ASIDE: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
 #[map]
 pub static ASKED: HashMap<u32, u32> = HashMap::with_max_entries(4096, 0);
 
+/// Memory, by its address in the kernel -> how many of the clock readings that are kept there have been told.
+#[map]
+pub static CLOCKS: HashMap<u64, u64> = HashMap::with_max_entries(65536, 0);
+
+/// Of a task that leaves this CPU in the middle of a clock reading; index 0.
+#[map]
+pub static STACK: PerCpuArray<Stack> = PerCpuArray::with_max_entries(1, 0);
+
 /// By slot: whose turn it is.
 #[map]
 pub static TURNS: Array<Turn> = Array::with_max_entries(MAX_CONTAINERS, 0);
@@ -115,6 +125,7 @@ pub static KNOWN: Array<Known> = Array::with_max_entries(1, 0);
 /// The value of [`CPU`].
 #[repr(C)]
 struct Cpu {
+    asked: Asked,
     unwoken_bytes: u64,
     call: Call,
 }
@@ -125,6 +136,14 @@ pub fn call() -> Option<&'static mut Call> {
     let cpu = CPU.get_ptr_mut(0)?;
     // SAFETY: as in `own`; the reference is to this field alone.
     Some(unsafe { &mut (*cpu).call })
+}
+
+/// The cgroup that this CPU was last asked for.
+#[inline(always)]
+pub fn asked() -> Option<&'static mut Asked> {
+    let cpu = CPU.get_ptr_mut(0)?;
+    // SAFETY: as in `own`; the reference is to this field alone.
+    Some(unsafe { &mut (*cpu).asked })
 }
 
 /// Bytes put into the ring by this CPU since it last woke the reader.

@@ -52,6 +52,16 @@ pub unsafe fn write(to: *mut u8, words: &[u64; WORDS]) {
     }
 }
 
+/// What lies below the stack pointer is none of what tells the place.
+///
+/// # Safety
+/// [`write`] has written there.
+#[inline(always)]
+pub unsafe fn forget_below(place: *mut u8) {
+    // SAFETY: the caller's promise. A segment at address 0 is not looked at.
+    unsafe { place.cast::<u64>().write(0) };
+}
+
 /// A segment of `N` bytes of the task's memory at `addr`; of zeros at address 0 if that cannot be read.
 ///
 /// # Safety

@@ -9,7 +9,7 @@ use migrate_common::syscalls::Group;
 use crate::emit::{self, Event};
 use crate::kernel::{Kptr, load, offset};
 use crate::maps::EXECS;
-use crate::{coming, container, task};
+use crate::{clocks, coming, container, task};
 
 /// include/uapi/linux/personality.h
 const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
@@ -18,6 +18,7 @@ const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
 fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     if let Some(container) = started() {
         coming::present(&container);
+        clocks::new_image(&container, task::current());
         if let Some(slot) = container::wants(&container, Kind::Exec, Group::Process) {
             #[cfg(feature = "log")]
             aya_log_ebpf::debug!(&ctx, "slot {}: exec", slot);

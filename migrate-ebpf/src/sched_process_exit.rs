@@ -5,10 +5,10 @@ use aya_ebpf::programs::BtfTracePointContext;
 use migrate_common::record::Kind;
 use migrate_common::syscalls::Group;
 
-use crate::{coming, container};
 use crate::emit::{self, Event};
 use crate::kernel::{Kptr, load, offset};
 use crate::maps::{EXECS, HOLDS, RESTARTS};
+use crate::{clocks, coming, container};
 
 #[btf_tracepoint(function = "sched_process_exit")]
 fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
@@ -20,6 +20,8 @@ fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         let _ = HOLDS.remove(tid);
         let _ = EXECS.remove(tid);
         coming::present(&container);
+        clocks::tell(&container, task);
+        clocks::end(&container, task);
         if let Some(slot) = container::wants(&container, Kind::Exit, Group::Process) {
             record(slot, task);
         }

@@ -7,14 +7,17 @@ use migrate_common::syscalls::Group;
 
 use crate::emit::{self, Event};
 use crate::kernel::{Kptr, load, offset};
-use crate::{coming, container, task};
+use crate::{clocks, coming, container, task};
 
 #[btf_tracepoint(function = "sched_process_fork")]
 fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     if let Some(container) = container::recording() {
         coming::present(&container);
+        let (parent, child): (Kptr, Kptr) = (ctx.arg::<*const u8>(0), ctx.arg::<*const u8>(1));
+        clocks::tell(&container, parent);
+        clocks::copied(&container, parent, child);
         if let Some(slot) = container::wants(&container, Kind::Fork, Group::Process) {
-            record(slot, ctx.arg::<*const u8>(0), ctx.arg::<*const u8>(1));
+            record(slot, parent, child);
         }
     }
     0

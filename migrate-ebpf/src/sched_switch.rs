@@ -12,7 +12,7 @@ use migrate_common::record::PT_REGS_BYTES;
 use crate::kernel::{Kptr, load, offset};
 use crate::maps::LEFT;
 use crate::turns::{self, STACK_BYTES, memory};
-use crate::{batch, coming, container, place, task};
+use crate::{batch, clocks, coming, container, place, task};
 
 #[btf_tracepoint(function = "sched_switch")]
 fn sched_switch(ctx: BtfTracePointContext) -> i32 {
@@ -20,11 +20,11 @@ fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let (previous, next) = (ctx.arg::<*const u8>(1), ctx.arg::<*const u8>(2));
     let follower = container::serial(next);
     if let Some(container) = container::serial(previous) {
+        leaves(&container, previous, preempted == 0 && state != 0);
         // The container runs on: so does what waits for company.
         if follower.is_none_or(|follower| follower.slot != container.slot) {
             batch::flush();
         }
-        leaves(&container, previous, preempted == 0 && state != 0);
     }
     if let Some(container) = follower {
         coming::comes(&container, next);
@@ -41,7 +41,7 @@ fn leaves(container: &Container, task: Kptr, waits: bool) {
     turn.left = 0;
     let regs = task::registers_of(task);
     if !turns::is_outside(task, regs) {
-        return;
+        return clocks::leaves(container, task, None);
     }
     let Some(left) = LEFT.get_ptr_mut(container.slot) else { return };
     // SAFETY: as in `coming::turn`.
@@ -57,8 +57,14 @@ fn leaves(container: &Container, task: Kptr, waits: bool) {
         if left.orig_ax as i64 >= 0 {
             let read = bpf_probe_read_user(left.stack.as_mut_ptr().cast(), STACK_BYTES as u32, left.sp as *const _);
             left.memory = if read == 0 { memory::STACK } else { memory::NONE };
+            clocks::leaves(container, task, None);
         } else {
+            left.reads = 0;
+            clocks::leaves(container, task, Some(left));
             place::write(left.place.as_mut_ptr(), &left.regs);
+            if left.reads != 0 {
+                place::forget_below(left.place.as_mut_ptr());
+            }
             left.memory = memory::PLACE;
         }
     }

@@ -9,7 +9,7 @@ use migrate_common::syscalls::Group;
 use crate::emit::{self, Event, Numbered};
 use crate::kernel::{Kptr, load, offset, read};
 use crate::place::{self, PLACE_BYTES, WORDS};
-use crate::{coming, container, task};
+use crate::{clocks, coming, container, task};
 
 /// struct kernel_siginfo; the loader refuses a kernel where it is another size.
 const SIGINFO_BYTES: usize = 48;
@@ -19,6 +19,7 @@ const SIG_IGN: u64 = 1;
 fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
     if let Some(container) = container::recording() {
         coming::present(&container);
+        clocks::tell(&container, task::current());
         if let Some(slot) = container::wants(&container, Kind::Signal, Group::Signal) {
             record(slot, ctx.arg(0), ctx.arg::<*const u8>(1), ctx.arg::<*const u8>(2));
         }

@@ -14,7 +14,7 @@ use crate::emit::{self, Event};
 use crate::kernel::{Kptr, forget, load, offset};
 use crate::maps::{self, CHOICES, ROWS};
 use crate::payload::{self, Outputs, shape};
-use crate::{coming, container, file, hold, restart, tally, task, turns};
+use crate::{clocks, coming, container, file, hold, restart, tally, task, turns};
 
 /// arch/x86/entry/syscalls/syscall_64.tbl
 const RT_SIGRETURN: i32 = 15;
@@ -45,6 +45,7 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
         && !container::is_aside(&container, task)
     {
         coming::present(&container);
+        clocks::before_call(&container, task, load(ctx.arg::<*const u8>(0), offset!(regs_ip)));
         record(&container, task, ctx.arg::<*const u8>(0), ctx.arg(1));
         // How full the ring is matters as often as it does to the reader.
         if container::holds(&container) && emit::has_woken() {

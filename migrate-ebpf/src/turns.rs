@@ -54,6 +54,8 @@ pub struct Left {
     pub ip: u64,
     pub sp: u64,
     pub orig_ax: u64,
+    /// Not 0: in the middle of reading a clock. What lies below the stack pointer is nobody's then.
+    pub reads: u64,
     pub regs: [u64; WORDS],
     pub stack: [u8; STACK_BYTES],
     /// In user code: the segments of [`place`](crate::place).
@@ -146,15 +148,12 @@ pub fn after_call(container: &Container, task: Kptr) {
         hold::send(reason::SCHEDULED);
         return;
     }
-    if runnable(task) < 2 {
-        return;
-    }
     let Some(turn) = TURNS.get_ptr_mut(container.slot) else { return };
     // SAFETY: the tasks of the slot run on this CPU, and so does this program, which is not interrupted by another of ours.
     let turn = unsafe { &mut *turn };
     // It may have begun behind this tick.
     let now = clock::tick_ns();
-    if now.saturating_sub(turn.since_ns) > TURN_NS && hold::send(reason::ROTATE) {
+    if now.saturating_sub(turn.since_ns) > TURN_NS && runnable(task) > 1 && hold::send(reason::ROTATE) {
         turn.since_ns = now;
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod cli;
+pub mod clocks;
 pub mod container;
 pub mod displace;
 pub mod golive;

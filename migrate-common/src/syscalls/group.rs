@@ -60,6 +60,7 @@ impl Group {
     pub fn of_record(head: &Header) -> Self {
         match Kind::from_u8(head.kind) {
             Some(Kind::Syscall) => Self::of(head.nr, Class::from_u8(head.class).unwrap_or(Class::None)),
+            Some(Kind::Clocks) => Self::Time,
             Some(Kind::Signal) => Self::Signal,
             Some(Kind::Fork | Kind::Exec | Kind::Exit | Kind::Image | Kind::Switch | Kind::Resume) => Self::Process,
             Some(Kind::Piece) | None => Self::Other,

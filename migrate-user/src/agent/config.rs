@@ -25,6 +25,8 @@ pub struct AgentConfig {
     pub keep_recording: bool,
     /// Bytes of the ring between kernel and agent; a power of two.
     pub ring_bytes: u32,
+    /// Clock reads of containers need be no system calls.
+    pub clocks: bool,
     /// When containers are serialised that do not say so themselves.
     pub serialise: Policy,
     /// CPUs for serialised containers; empty: all.

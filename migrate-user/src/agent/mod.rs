@@ -75,7 +75,7 @@ async fn serve(config: AgentConfig) -> Result<(), AgentError> {
     let store = Store::open(&config.state_dir.join("migrations"))?;
     let docker = Docker::connect(&config.docker).await?;
     let docker_version = docker.info().await?.version;
-    let probes = Arc::new(Probes::load(config.ring_bytes, config.serial_cpus.clone())?);
+    let probes = Arc::new(Probes::load(config.ring_bytes, config.serial_cpus.clone(), config.clocks)?);
     let listener = tokio::net::TcpListener::bind(config.listen).await;
     let listener = listener.map_err(|source| AgentError::Listen { address: config.listen, source })?;
     let metrics = match config.metrics {

@@ -38,12 +38,13 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Loads and attaches the programs and starts to drain their ring. `serial_cpus`: as [`Host::new`] says.
+    /// Loads and attaches the programs and starts to drain their ring. `serial_cpus`: as [`Host::new`] says. `clocks`: clock reads need be
+    /// no system calls.
     ///
     /// # Errors
     /// Without root, BTF or the eBPF object.
-    pub fn load(ring_bytes: u32, serial_cpus: Vec<usize>) -> Result<Self, ProbesError> {
-        let recorder = Arc::new(Recorder::load(Options { ring_bytes, hold: true, ..Options::default() })?);
+    pub fn load(ring_bytes: u32, serial_cpus: Vec<usize>, clocks: bool) -> Result<Self, ProbesError> {
+        let recorder = Arc::new(Recorder::load(Options { ring_bytes, hold: true, clocks, ..Options::default() })?);
         let ring = recorder.take_ring().ok_or(ProbesError::NoRing)?;
         let holdable = Held::default();
         let holds = Arc::new(Holds::default());

@@ -49,6 +49,10 @@ pub(super) struct Agent {
     /// Size of the ring between kernel and agent in mebibytes; a power of two.
     #[arg(long, default_value_t = 64, value_name = "MIB", value_parser = ring_size)]
     ring_mib: u32,
+    /// How containers read clocks, from their next image on: `memory`, without a system call, by code of the agent's in the vDSO's place, where
+    /// the kernel allows it (Linux 6.16); `calls`, by system calls.
+    #[arg(long, env = "MIGRATE_CLOCKS", default_value = "memory", value_name = "HOW")]
+    clocks: ClockReads,
     /// When the tasks of a container are made to take turns on one CPU, without which it cannot be moved once they share memory:
     /// `auto`, when they first do; `always`, from the start; `never`. A container says otherwise by the label migrate.serialise.
     #[arg(long, env = "MIGRATE_SERIALISE", default_value = "auto", value_name = "WHEN")]
@@ -56,6 +60,13 @@ pub(super) struct Agent {
     /// CPUs that such containers may have, as 2,3; all unless given.
     #[arg(long, env = "MIGRATE_SERIAL_CPUS", value_name = "LIST", value_delimiter = ',')]
     serial_cpus: Vec<usize>,
+}
+
+/// See `migrate agent --help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ClockReads {
+    Memory,
+    Calls,
 }
 
 fn ring_size(text: &str) -> Result<u32, String> {
@@ -87,6 +98,7 @@ impl Agent {
             spool_limit_bytes: self.spool_limit_mib << 20,
             keep_recording: self.keep_recording,
             ring_bytes: self.ring_mib << 20,
+            clocks: self.clocks == ClockReads::Memory,
             serialise: self.serialise,
             serial_cpus: self.serial_cpus,
         }

@@ -162,6 +162,7 @@ fn text(record: &Record, bytes: usize) -> String {
         Some(Kind::Image) => format!("+ image sp {:#x} ip {:#x}", head.args[0], head.args[1]),
         Some(Kind::Switch) => format!("+ switched out at {:#x}, sp {:#x}", head.args[0], head.args[1]),
         Some(Kind::Resume) => "+ runs again".into(),
+        Some(Kind::Clocks) => format!("+ clock readings {} to {}", head.args[0], head.args[1]),
         Some(Kind::Piece) | None => format!("+ kind {}", head.kind),
     };
     let mut line = start + &middle;

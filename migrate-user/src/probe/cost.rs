@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
-use super::recorder::PROGRAMS;
 use super::{ProbeError, Recorder};
 use crate::sys::bpf::{self, ProgramStats};
 
@@ -63,7 +62,7 @@ impl Recorder {
             let stats = self.stats(name)?;
             Ok(ProgramCost { name, runs: stats.runs, run_time_ns: stats.run_time_ns })
         };
-        PROGRAMS.into_iter().map(cost).collect()
+        self.names().map(cost).collect()
     }
 
     /// Runs of programs that the kernel skipped because one was running on the CPU already. Such a run numbers no record: any
@@ -72,7 +71,7 @@ impl Recorder {
     /// # Errors
     /// [`ProbeError::Io`] if the kernel does not tell.
     pub fn missed_runs(&self) -> Result<u64, ProbeError> {
-        PROGRAMS.into_iter().map(|name| Ok(self.stats(name)?.missed)).sum()
+        self.names().map(|name| Ok(self.stats(name)?.missed)).sum()
     }
 
     /// As [`Recorder::missed_runs`], since the slot was taken into use: any number above 0 means that its container may lack

@@ -33,6 +33,7 @@ pub fn kernel_offsets() -> Result<Offsets, ProbeError> {
         task_thread_pid: at("task_struct", "thread_pid")?,
         task_group_leader: at("task_struct", "group_leader")?,
         task_mm: at("task_struct", "mm")?,
+        mm_users: at("mm_struct", "mm_users")?,
         task_fs: at("task_struct", "fs")?,
         task_files: at("task_struct", "files")?,
         task_exit_code: at("task_struct", "exit_code")?,

@@ -20,6 +20,7 @@ use super::places::Places;
 use super::turns::Turns;
 use super::watch::recorded_slots;
 use super::{ProbeError, kernel_offsets, object};
+use crate::clocks;
 use crate::sys::bpf_ring::{RingLevel, RingReader};
 use crate::sys::membarrier;
 
@@ -28,6 +29,8 @@ pub(super) const PROGRAMS: [&str; 6] =
     ["sched_process_fork", "sched_process_exec", "sched_process_exit", "signal_deliver", "sys_exit", SWITCHES];
 /// The one that is attached only while the tasks of some container take turns.
 pub(super) const SWITCHES: &str = "sched_switch";
+/// The one that is there only where clock reads are no system calls.
+const BEFORE_EXEC: &str = "sched_prepare_exec";
 /// The one that hands over what waits on a CPU, which is attached nowhere.
 pub(super) const HAND_OVER: &str = "hand_over";
 /// The CPUs together wake the reader, and look whether tasks are to be held, at the latest after they have put in this part of the
@@ -51,11 +54,14 @@ pub struct Options {
     /// Tasks of recorded containers that a gate traces are held when the ring fills up; the gate must be told, by
     /// [`Gate::holding`](super::gate::Gate::holding).
     pub hold: bool,
+    /// Clock reads need be no system calls: the gate, which must be told as for `hold`, gives processes [code of ours](crate::clocks) in the
+    /// vDSO's place. Where that cannot be they are.
+    pub clocks: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_bytes: 64 << 20, tally_slots: 32, hold: false }
+        Self { ring_bytes: 64 << 20, tally_slots: 32, hold: false, clocks: false }
     }
 }
 
@@ -123,6 +129,7 @@ impl Recorder {
         for name in PROGRAMS {
             program(&mut programs, name)?.load(name, &btf).map_err(program_error(name))?;
         }
+        let options = Options { clocks: options.clocks && reads_clocks(&mut programs, &btf), ..options };
         let of_object = programs.program_mut(HAND_OVER).ok_or(ProbeError::NoProgram(HAND_OVER))?;
         let hand_over: &mut RawTracePoint = of_object.try_into().map_err(program_error(HAND_OVER))?;
         hand_over.load().map_err(program_error(HAND_OVER))?;
@@ -143,7 +150,7 @@ impl Recorder {
             tallies: PerCpuArray::try_from(Map::PerCpuArray(take(&mut programs, "TALLIES")?)).map_err(map_error("TALLIES"))?,
         };
         let state = State { containers, slots: StdHashMap::new(), next: 0, ring: Some(ring) };
-        for name in PROGRAMS.into_iter().filter(|name| *name != SWITCHES) {
+        for name in names(&options).filter(|name| *name != SWITCHES) {
             program(&mut programs, name)?.attach().map_err(program_error(name))?;
         }
         Ok(Self {
@@ -169,7 +176,9 @@ impl Recorder {
         self.occupy(recorded_slots(self.options.tally_slots), &[cgroup_id], |slot| Container {
             slot,
             phase: phase::SETUP,
-            mode: if self.options.hold { mode::CAPTURE | mode::HOLD } else { mode::CAPTURE },
+            mode: mode::CAPTURE
+                | if self.options.hold { mode::HOLD } else { 0 }
+                | if self.options.clocks { mode::CLOCKS } else { 0 },
             groups: GroupSet::ALL.bits(),
         })
     }
@@ -286,6 +295,11 @@ impl Recorder {
         &self.options
     }
 
+    /// The programs that are loaded.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        names(&self.options)
+    }
+
     pub(super) fn raw_program(&self, name: &'static str) -> Result<&RawTracePoint, ProbeError> {
         self.programs.program(name).ok_or(ProbeError::NoProgram(name))?.try_into().map_err(program_error(name))
     }
@@ -355,6 +369,24 @@ impl Numbers {
             },
         ))
     }
+}
+
+fn names(options: &Options) -> impl Iterator<Item = &'static str> + use<> {
+    PROGRAMS.into_iter().chain(options.clocks.then_some(BEFORE_EXEC))
+}
+
+/// Loads what is needed where clock reads are no system calls. False: they are.
+fn reads_clocks(programs: &mut Ebpf, btf: &Btf) -> bool {
+    let loaded = match clocks::obstacle() {
+        Some(why) => Err(why),
+        None => program(programs, BEFORE_EXEC)
+            .and_then(|program| program.load(BEFORE_EXEC, btf).map_err(program_error(BEFORE_EXEC)))
+            .map_err(|error| error.to_string()),
+    };
+    if let Err(why) = &loaded {
+        tracing::info!(%why, "clock reads of containers are system calls on this host");
+    }
+    loaded.is_ok()
 }
 
 /// A per-CPU value of zeros.

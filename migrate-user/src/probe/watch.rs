@@ -107,9 +107,13 @@ fn sum(map: &PerCpuArray<aya::maps::MapData, TalliesBytes>, slot: u32) -> Result
 
 fn row(at: usize, tally: Tally) -> TallyRow {
     let Tally { events, bytes } = tally;
-    let kinds = [Kind::Fork, Kind::Exec, Kind::Exit, Kind::Signal, Kind::Switch, Kind::Resume];
+    let kinds = [Kind::Fork, Kind::Exec, Kind::Exit, Kind::Signal, Kind::Switch, Kind::Resume, Kind::Clocks];
     if let Some(kind) = kinds.into_iter().find(|kind| tally::of(*kind) == at) {
-        let group = if kind == Kind::Signal { Group::Signal } else { Group::Process };
+        let group = match kind {
+            Kind::Signal => Group::Signal,
+            Kind::Clocks => Group::Time,
+            _ => Group::Process,
+        };
         return TallyRow { kind, nr: 0, socket: false, group, events, bytes };
     }
     let socket = at >= tally::SOCKET;

@@ -102,6 +102,7 @@ impl Session {
             ring_bytes: settings.ring_bytes,
             tally_slots: u32::try_from(found.len()).unwrap_or(u32::MAX),
             hold: false,
+            clocks: false,
         })?);
         // A kernel without them is measured without the programs' costs.
         let stats = BpfStats::enable().inspect_err(|error| tracing::warn!(%error, "the programs' costs are not known")).ok();

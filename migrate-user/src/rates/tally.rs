@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// Numbers of system calls below this have a cell of their own.
 const CALLS: usize = 512;
 /// What is counted beside them: a call without a row, a call through the 32-bit entry, and the kinds that are no calls.
-const OTHERS: [&str; 7] = ["unknown", "32-bit", "signal", "fork", "exec", "exit", "switch"];
+const OTHERS: [&str; 8] = ["unknown", "32-bit", "signal", "fork", "exec", "exit", "switch", "clocks"];
 const NAMES: usize = CALLS + OTHERS.len();
 
 /// One call in one group: reads are of another group on sockets.
@@ -31,6 +31,7 @@ impl Cell {
             Kind::Exec | Kind::Image => CALLS + 4,
             Kind::Exit => CALLS + 5,
             Kind::Switch | Kind::Resume => CALLS + 6,
+            Kind::Clocks => CALLS + 7,
             Kind::Piece => CALLS,
         };
         Self::new(name, group)

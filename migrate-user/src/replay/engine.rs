@@ -174,8 +174,10 @@ impl<B: Backend> Engine<B> {
             let Some(task) = self.tasks.get_mut(&record.head.tid) else {
                 return Err(self.desync(record, "a task that exists", "no such task"));
             };
+            // The task that first shares memory was held behind that until all took turns: it had not gone on.
+            let took_turns = self.turns.begun();
             if task.waiting.is_empty() && self.step(record)? == Step::Done {
-                if self.takes_turns() {
+                if took_turns {
                     self.after(record, run_on);
                 } else {
                     self.go_on(record, run_on)?;
@@ -252,6 +254,8 @@ impl<B: Backend> Engine<B> {
             Some(Kind::Signal) => self.signal(record)?,
             Some(Kind::Switch) => self.switched(record)?,
             Some(Kind::Resume) => Step::Done,
+            Some(Kind::Clocks) if dead => Step::Done,
+            Some(Kind::Clocks) => self.clocks(record)?,
             Some(Kind::Piece) | None => return Err(self.desync(record, "a record of a log", "a piece of one")),
         };
         if step == Step::NotYet {

@@ -74,6 +74,7 @@ impl fmt::Display for Short<'_> {
             Some(Kind::Signal) => write!(f, "task {tid}: gets signal {nr}, handler {:#x}, at {:#x}", args[0], args[3]),
             Some(Kind::Switch) => write!(f, "task {tid}: is switched out at {:#x}", args[0]),
             Some(Kind::Resume) => write!(f, "task {tid}: runs again"),
+            Some(Kind::Clocks) => write!(f, "task {tid}: clock readings {} to {}", args[0], args[1]),
             Some(Kind::Piece) | None => write!(f, "task {tid}: kind {}", self.0.kind),
         }
     }

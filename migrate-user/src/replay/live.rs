@@ -5,11 +5,12 @@
 //! ```
 //! Up to `unleash` nothing has left the replica, and it can still be thrown away.
 
-use super::backend::{At, Backend};
+use super::backend::{At, Backend, BackendError};
 use super::calls::timer::{ArmedTimer, TimerId};
 use super::engine::Engine;
 use super::error::Result;
 use super::wait::Wait;
+use crate::clocks;
 use crate::inodes::Seen;
 use crate::sys::ptrace::{Pid, SIGINFO_BYTES};
 
@@ -57,6 +58,10 @@ impl<B: Backend> Engine<B> {
         // What fires or is queued from here on must wait for the release.
         for (pid, _) in &masks {
             self.backend.set_signal_mask(*pid, u64::MAX)?;
+        }
+        for (pid, _) in &masks {
+            let fail = |source| BackendError::Io { what: "letting it read its own kernel's clocks", pid: *pid, source };
+            clocks::go_live(*pid).map_err(fail)?;
         }
         for wait in waits {
             self.shorten(wait, now_ns)?;

@@ -34,10 +34,16 @@ pub(super) struct Turns {
     leaving: Vec<(Header, Point)>,
 }
 
+impl Turns {
+    pub(super) const fn begun(&self) -> bool {
+        self.shared
+    }
+}
+
 impl<B: Backend> Engine<B> {
     /// Whether tasks share memory, so that their order matters.
     pub(super) fn takes_turns(&self) -> bool {
-        self.turns.shared
+        self.turns.begun()
     }
 
     /// From here on the order of the tasks matters: this one's process has memory that others can have, too.
@@ -72,7 +78,7 @@ impl<B: Backend> Engine<B> {
         let Some(task) = self.tasks.get_mut(&record.head.tid) else { return };
         match record.kind() {
             Some(Kind::Resume) => task.away = false,
-            Some(Kind::Syscall | Kind::Signal) => {}
+            Some(Kind::Syscall | Kind::Signal | Kind::Clocks) => {}
             _ => return,
         }
         if !task.away {

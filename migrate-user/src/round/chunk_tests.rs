@@ -17,7 +17,7 @@ fn golden_records() -> Vec<Record> {
 fn a_chunk_of_this_version_written_long_ago_still_reads() {
     let chunk = Chunk::parse(GOLDEN.to_vec()).unwrap();
     assert_eq!(chunk.records().unwrap(), golden_records());
-    assert_eq!(&GOLDEN[..8], b"MCHK\x02\0\x02\0");
+    assert_eq!(&GOLDEN[..8], b"MCHK\x03\0\x02\0");
     // n 3, records 0 to 6, of which one is the image's: 8 in 7 numbers.
     let numbers: Vec<u64> = GOLDEN[8..40].chunks(8).map(|b| u64::from_le_bytes(b.try_into().unwrap())).collect();
     assert_eq!(numbers, [3, 0, 6, 8]);

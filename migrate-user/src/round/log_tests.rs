@@ -74,7 +74,7 @@ fn a_log_s_end_is_found_without_its_chunks_and_only_behind_all_of_them() {
 #[test]
 fn a_log_of_this_version_written_long_ago_still_reads() {
     assert_eq!(read(GOLDEN).unwrap(), (meta(), records(), ended()));
-    assert_eq!(&GOLDEN[..12], b"\x8eMIGLOG\n\x02\0\0\0");
+    assert_eq!(&GOLDEN[..12], b"\x8eMIGLOG\n\x03\0\0\0");
 }
 
 #[test]

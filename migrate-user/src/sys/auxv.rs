@@ -41,11 +41,21 @@ pub fn hide_vdso(stack: &mut [u8]) -> Option<usize> {
     Some(at)
 }
 
+/// Says that another image is the vDSO. False: the stack does not tell of any.
+pub fn replace_vdso(stack: &mut [u8], image: u64) -> Option<usize> {
+    let at = entry(stack, AT_SYSINFO_EHDR)? + 8;
+    stack[at..at + 8].copy_from_slice(&image.to_le_bytes());
+    Some(at)
+}
+
 /// Makes two initial stacks at `sp` equal in what may differ between source and replica: the random bytes, and whether the vDSO
-/// is still there.
+/// is still there, or what is in its place.
 pub fn equalise(own: &mut [u8], want: &mut [u8], sp: u64) {
     for stack in [own, want] {
-        hide_vdso(stack);
+        replace_vdso(stack, 0);
+        if let Some(at) = hide_vdso(stack).or_else(|| entry(stack, AT_IGNORE)) {
+            stack[at + 8..at + 16].fill(0);
+        }
         let random = entry(stack, AT_RANDOM).and_then(|at| word(stack, at + 8)).and_then(|addr| addr.checked_sub(sp));
         if let Some(at) = random.and_then(|at| usize::try_from(at).ok())
             && let Some(bytes) = stack.get_mut(at..at + RANDOM_BYTES)

@@ -33,3 +33,4 @@ pub mod sockopt;
 pub mod syscall_instruction;
 pub mod tcp_repair;
 pub mod userfaultfd;
+pub mod vdso;

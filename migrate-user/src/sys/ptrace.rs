@@ -29,6 +29,12 @@ impl PtraceError {
         self.source.raw_os_error() == Some(libc::ESRCH)
     }
 
+    /// Of a task that is gone.
+    #[must_use]
+    pub fn gone(pid: Pid) -> Self {
+        Self { what: "looking at a task", pid, source: io::Error::from_raw_os_error(libc::ESRCH) }
+    }
+
     fn last(what: &'static str, pid: Pid) -> Self {
         Self { what, pid, source: io::Error::last_os_error() }
     }

@@ -1,6 +1,7 @@
 //! The mappings of a process, as far as they have to be the same on both sides.
 
 use super::error::VerifyError;
+use crate::clocks;
 use crate::sys::mappings;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -98,7 +99,14 @@ pub(super) fn parse(pid: i32, maps: &str, objects: &mut Objects) -> Result<Vec<M
     let mut all: Vec<Mapping> = Vec::new();
     for line in maps.lines() {
         let fail = || VerifyError::Maps { pid, line: line.to_owned() };
-        let Some(mapping) = seen(mappings::Mapping::parse(line).ok_or_else(fail)?, objects) else { continue };
+        let Some(mut mapping) = seen(mappings::Mapping::parse(line).ok_or_else(fail)?, objects) else { continue };
+        if mapping.end == clocks::OWN_RANGE.end && clocks::are_there(pid) {
+            mapping.end = clocks::OWN_RANGE.start;
+            // The kernel divides it where what is tracked ends.
+            if mapping.start >= mapping.end {
+                continue;
+            }
+        }
         match all.last_mut() {
             Some(last) if last.goes_on_with(&mapping) => {
                 last.end = mapping.end;

@@ -11,6 +11,7 @@
 //! which its restart sets; flags that no program's result depends on (single step, resume); segment selectors.
 
 use super::error::VerifyError;
+use crate::clocks;
 use crate::golive::{Bytes, processes};
 use crate::replay::Engine;
 use crate::replay::backend::{At, Backend as _};
@@ -45,12 +46,15 @@ pub struct TaskRegisters {
 }
 
 impl TaskRegisters {
-    /// Of a task that stands still for its tracer, the caller.
+    /// Of a task that stands still for its tracer, the caller. In the middle of a clock reading it is told as one that begins it.
     ///
     /// # Errors
     /// `ESRCH` if it does not.
     pub fn read(tid: u32, pid: Pid) -> io::Result<Self> {
         let regs = ptrace::regs(pid).map_err(|error| error.source)?;
+        let computes = regs.orig_rax.cast_signed() < 0;
+        let begins = if computes { clocks::begin_instead(pid, &regs)? } else { None };
+        let regs = begins.unwrap_or(regs);
         Ok(Self { tid, general: list(&regs), extended: Bytes(regset::extended(pid)?) })
     }
 

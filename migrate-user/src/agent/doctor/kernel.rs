@@ -1,6 +1,7 @@
 //! The kernel's part.
 
 use crate::agent::api::Check;
+use crate::clocks;
 use crate::probe::{Options, Recorder, kernel_offsets};
 use crate::sys::cgroup::{Cgroup, CgroupError};
 use crate::sys::pagemap::{PAGE_BYTES, Pagemap, Wanted, category};
@@ -31,6 +32,7 @@ pub(super) fn checks() -> Vec<Check> {
         tried("pidfd_getfd", pidfd(), ROOT),
         tried("tcp repair", repair(), "give it CAP_NET_ADMIN; use a kernel with CONFIG_CHECKPOINT_RESTORE"),
         ptrace_scope(),
+        clock_reads(),
         comparison(),
     ]
 }
@@ -133,6 +135,15 @@ fn pidfd() -> io::Result<()> {
 fn repair() -> io::Result<()> {
     let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     tcp_repair::on(&socket)
+}
+
+/// Without it clock reads are recorded as calls.
+fn clock_reads() -> Check {
+    const NAME: &str = "clock reads";
+    match clocks::obstacle() {
+        None => Check::ok(NAME, "recorded without a system call where tasks take turns"),
+        Some(why) => Check::warn(NAME, format!("system calls when recorded: {why}"), "nothing has to be done: programs that read clocks often are slower"),
+    }
 }
 
 /// Without it containers are moved all the same.

@@ -73,7 +73,10 @@ fn capture(recording: &Recording, inodes: Inodes, stragglers: Option<&mut Stragg
         }
     };
     let waits = cutover::waits(&recording.probes.recorder, &recording.cgroup)?;
-    let stopped = recording.stopped().ok_or("the signals that wait could not be read")?;
+    // A task that was on its way through a call of the gate's when it was frozen keeps that waiting: it has to run on.
+    let Some(stopped) = recording.stopped() else {
+        return Ok(Captured::NotNow("the signals that wait could not be read: a program is just being started".to_owned()));
+    };
     let registers;
     (snapshot.signals, registers) = stopped.into_iter().map(|task| (task.signals, task.registers)).unzip();
     let mut caught = Vec::new();

@@ -2,8 +2,8 @@
 //!
 //! It traces them with `PTRACE_SEIZE` and no system call stops, so that they run at full speed but for three moments:
 //!
-//! * **exec**: the new image is held before its first instruction, its vDSO is hidden (clock reads become system calls, which the
-//!   probes see), and its initial stack goes into the log as an [`Kind::Image`](migrate_common::record::Kind::Image) record.
+//! * **exec**: the new image is held before its first instruction, gets [code of ours](crate::clocks) in its vDSO's place, or none (clock
+//!   reads become system calls then, which the probes see), and its initial stack goes into the log as an [`Kind::Image`](migrate_common::record::Kind::Image) record.
 //! * **fork**: the child is traced from its first instruction on.
 //! * **signals**: one that arrives in user code is held until the task's next system call and delivered there, where a replica
 //!   can place it exactly. A task that makes no call for [`HOLD_BOUND`] gets it in user code, at a function's return if it comes
@@ -26,6 +26,7 @@ mod pending;
 mod place;
 mod serialise;
 mod signals;
+mod standing;
 mod track;
 
 pub use pending::{GateHandle, Stopped};

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 /// How long a frozen task may take to stop for the tracer.
 const STOP_BOUND: Duration = Duration::from_millis(50);
-/// How long the gate may take to answer.
-const ANSWER_BOUND: Duration = Duration::from_secs(2);
+/// How long the gate may take to answer: it cannot while a task that it has make a call is frozen on the way.
+const ANSWER_BOUND: Duration = Duration::from_secs(1);
 /// The signal that takes a gate's thread out of its wait. Its handler does nothing.
 pub(super) const BELL: Signal = Signal::SIGURG;
 

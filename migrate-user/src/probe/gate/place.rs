@@ -5,6 +5,7 @@
 //! the caller is, the seldomer it comes: the task is let run on for a moment to the furthest of some returns. Where none comes, it
 //! loops, and goes on by a few instructions to one in whose place a jump can lie: a replica counts the turns by that.
 
+use crate::clocks;
 use crate::displace::Text;
 use crate::sys::breakpoint::Breakpoint;
 use crate::sys::mappings;
@@ -116,9 +117,11 @@ fn ends_with_call(code: &[u8; CALL_BYTES]) -> bool {
     code[CALL_BYTES - 5] == 0xe8 || [2, 3, 4, 6, 7].into_iter().any(indirect)
 }
 
+/// Code of the program's.
 fn executable(pid: Pid) -> Vec<Range<u64>> {
     let maps = mappings::text(pid).unwrap_or_default();
-    mappings::parse(&maps).filter(mappings::Mapping::is_executable).map(|mapping| mapping.range).collect()
+    let code = mappings::parse(&maps).filter(mappings::Mapping::is_executable).map(|mapping| mapping.range);
+    code.filter(|range| range.start != clocks::CODE_RANGE.start).collect()
 }
 
 #[cfg(test)]

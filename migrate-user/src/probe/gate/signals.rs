@@ -2,6 +2,7 @@
 
 use super::place::{PLACE_BOUND, Placing};
 use super::{Gate, GateEvent};
+use crate::clocks;
 use crate::sys::breakpoint::{TRAP_PERF, is_nobody_s};
 use crate::sys::ptrace::{self, Pid, RESUME_FLAG, Resume, SIGINFO_BYTES};
 use crate::sys::signals::{SignalSets, raised_by_itself, siginfo_code};
@@ -131,11 +132,17 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         // A real-time signal that came by itself waits beside the one that was sent again; of the others the kernel keeps one.
         let again = signal < libc::SIGRTMIN() || [libc::SI_KERNEL, libc::SI_TKILL].contains(&siginfo_code(&info));
         if let Some(at) = task.sent.iter().position(|sent| again && sent.signal == signal) {
+            let regs = ptrace::regs(pid)?;
+            task.returned = false;
             if let Some(sent) = task.sent.remove(at) {
+                if !at_boundary(&regs) && clocks::is_inside(pid, regs.rip) {
+                    task.held.push_front(sent);
+                    task.since.get_or_insert_with(|| computed(pid));
+                    return self.go_on(pid, 0);
+                }
                 ptrace::set_siginfo(pid, &sent.info)?;
             }
-            task.returned = false;
-            forget_fault(pid, &ptrace::regs(pid)?)?;
+            forget_fault(pid, &regs)?;
             task.enter_handler(pid, signal);
             return self.go_on(pid, signal);
         }
@@ -144,7 +151,8 @@ impl<F: FnMut(GateEvent)> Gate<F> {
             return self.go_on(pid, signal);
         }
         let regs = ptrace::regs(pid)?;
-        if std::mem::take(&mut task.returned) || at_boundary(&regs) {
+        let returned = std::mem::take(&mut task.returned) && !clocks::is_inside(pid, regs.rip);
+        if returned || at_boundary(&regs) {
             forget_fault(pid, &regs)?;
             task.enter_handler(pid, signal);
             return self.go_on(pid, signal);
@@ -173,7 +181,12 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         if !std::mem::take(&mut task.overdue) || task.held.is_empty() {
             return self.go_on(pid, 0);
         }
-        if !at_boundary(&ptrace::regs(pid)?) {
+        let regs = ptrace::regs(pid)?;
+        if !at_boundary(&regs) {
+            // A replica cannot get it there. A moment later the task is elsewhere.
+            if clocks::is_inside(pid, regs.rip) {
+                return self.go_on(pid, 0);
+            }
             let now = computed(pid);
             task.placing = match task.placing.take() {
                 Some(placing) => placing.settle(pid, now),

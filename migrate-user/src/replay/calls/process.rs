@@ -1,14 +1,19 @@
 //! The life of tasks: fork, exec, exit, wait.
 
 use super::{Site, is};
+use crate::clocks::{self, Side};
 use crate::record::Record;
 use crate::replay::backend::{At, Backend};
 use crate::replay::engine::{Engine, Step, Task};
 use crate::replay::error::Result;
 use crate::sys::auxv;
 use crate::sys::ptrace::Pid;
+use migrate_common::clocks::{LOG, Log, MAGIC, SLOTS};
 use migrate_common::record::Kind;
 use migrate_common::syscalls::{self, Special};
+use std::cell::RefCell;
+use std::io;
+use std::mem::offset_of;
 
 /// waitid's WNOWAIT: the child stays a zombie.
 const WNOWAIT: u64 = 0x0100_0000;
@@ -125,7 +130,7 @@ impl<B: Backend> Engine<B> {
         found.map(|task| task.pid).ok_or_else(|| self.desync(record, "a thread at its exec", "none is"))
     }
 
-    /// The new image's stack gets what the source's had: the random bytes, and no vDSO.
+    /// The new image's stack gets what the source's had: the random bytes, and no vDSO, or what was in its place.
     pub(in crate::replay) fn image(&mut self, record: &Record) -> Result<Step> {
         let pid = self.pid(record)?;
         self.task(record)?.imageless = false;
@@ -151,6 +156,41 @@ impl<B: Backend> Engine<B> {
             }
             self.backend.write(pid, segment.addr, segment.bytes)?;
         }
+        if record.head.args[2] == 1 {
+            let backend = RefCell::new(&mut self.backend);
+            #[expect(clippy::cast_possible_truncation, reason = "libc's numbers are small")]
+            let call = |nr, args| backend.borrow_mut().execute(pid, nr as i32, args).map_err(io::Error::other);
+            let write = |addr, bytes: &[u8]| backend.borrow_mut().write(pid, addr, bytes).map_err(io::Error::other);
+            let installed = clocks::install(pid, Side::Replica, call, write);
+            if !installed.as_ref().is_ok_and(|there| *there) {
+                let found = installed.map_or_else(|error| error.to_string(), |_| "something else is there".to_owned());
+                return Err(self.desync(record, "clock reads that are no system calls", &found));
+            }
+        }
+        Ok(Step::Done)
+    }
+
+    /// What a task's process was told of the time, where it finds it.
+    pub(in crate::replay) fn clocks(&mut self, record: &Record) -> Result<Step> {
+        let pid = self.pid(record)?;
+        let [first, end, ..] = record.head.args;
+        if first == end {
+            return Ok(Step::Done);
+        }
+        let answers = record.segments().find_map(|segment| bytemuck::try_pod_read_unaligned::<[u64; SLOTS]>(segment.bytes).ok());
+        let Some(answers) = answers else {
+            return Err(self.desync(record, "answers of a clock", "a record without them"));
+        };
+        let mut log = Log::default();
+        self.backend.read(pid, LOG, bytemuck::bytes_of_mut(&mut log))?;
+        if log.magic != MAGIC || log.count > first || end < first || end - log.count > SLOTS as u64 {
+            let expected = format!("it reads the clock for at most the {first}th time next");
+            return Err(self.desync(record, &expected, &format!("for the {}th", log.count)));
+        }
+        for slot in (first..end).map(|number| number as usize % SLOTS) {
+            log.answers[slot] = answers[slot];
+        }
+        self.backend.write(pid, LOG + offset_of!(Log, answers) as u64, bytemuck::bytes_of(&log.answers))?;
         Ok(Step::Done)
     }
 

@@ -8,6 +8,7 @@ mod lives;
 mod locks;
 mod own;
 mod raw;
+mod readings;
 mod signals;
 mod tight;
 mod turns;
@@ -36,6 +37,9 @@ pub const GUESTS: &[Guest] = &[
     guest("clone_vm_process", raw::clone_vm),
     guest("clear_child_tid", raw::clear_child_tid),
     guest("thread_local", own::local),
+    guest("clocks_of_threads", readings::threads),
+    guest("clocks_of_handlers", readings::signals),
+    guest("clocks_of_forks", readings::forks),
     guest("thread_names", own::names),
     guest("thread_priorities", own::priorities),
     guest("thread_masks", signals::masks),
