@@ -11,15 +11,13 @@ const SLOTS: usize = 8192;
 #[derive(Debug)]
 pub struct Order {
     next: AtomicUsize,
-    /// Notes that are there: one has its place a moment before.
-    noted: AtomicUsize,
     slots: [AtomicU64; SLOTS],
 }
 
 impl Order {
     /// An empty one.
     pub const fn new() -> Self {
-        Self { next: AtomicUsize::new(0), noted: AtomicUsize::new(0), slots: [const { AtomicU64::new(0) }; SLOTS] }
+        Self { next: AtomicUsize::new(0), slots: [const { AtomicU64::new(0) }; SLOTS] }
     }
 
     /// Notes a word; gives its place. What does not fit is only counted.
@@ -28,13 +26,12 @@ impl Order {
         if let Some(slot) = self.slots.get(at) {
             slot.store(word, Ordering::SeqCst);
         }
-        self.noted.fetch_add(1, Ordering::SeqCst);
         at
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.noted.load(Ordering::SeqCst)
+        self.next.load(Ordering::SeqCst)
     }
 
     /// All of them, oldest first, taken into the chain. Nobody may be noting any more.
@@ -44,7 +41,6 @@ impl Order {
         let words: Vec<u64> = self.slots[..count].iter().map(|slot| slot.load(Ordering::SeqCst)).collect();
         words.iter().for_each(|&word| chain.num(word));
         self.next.store(0, Ordering::SeqCst);
-        self.noted.store(0, Ordering::SeqCst);
         Ok(words)
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::os::unix::thread::JoinHandleExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::kit::order::by;
 use crate::kit::process::{kill, pid};
@@ -11,9 +11,13 @@ use crate::kit::thread::{self, tid};
 use crate::kit::{Chain, Order, Result, signal};
 
 static HANDLED: Order = Order::new();
+/// Notes in [`HANDLED`] that are there.
+static NOTED: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn note(number: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
     HANDLED.note((tid() as u64) << 32 | number as u64);
+    // A note has its place a moment before it is there.
+    NOTED.fetch_add(1, Ordering::SeqCst);
 }
 
 /// A new thread has its maker's mask; changes are its own.
@@ -65,7 +69,7 @@ pub fn directed(chain: &mut Chain) -> Result {
         let number = threads[round % 3].1;
         sys!(tgkill(pid(), number, libc::SIGUSR1))?;
         wanted.push((number as u64) << 32 | libc::SIGUSR1 as u64);
-        thread::until(|| HANDLED.len() == round + 1)?;
+        thread::until(|| NOTED.load(Ordering::SeqCst) == round + 1)?;
     }
     check_eq!(HANDLED.take(chain)?, wanted, "who handled what");
     stop.store(1, Ordering::SeqCst);
