@@ -15,7 +15,7 @@ use crate::turns::Left;
 use crate::{batch, container, task};
 
 /// Bytes of a record, which has the whole log.
-pub const RECORD_BYTES: usize = HEADER_BYTES + SEGMENT_BYTES + 8 * SLOTS;
+const RECORD_BYTES: usize = HEADER_BYTES + SEGMENT_BYTES + 8 * SLOTS;
 const LOG_HEAD_BYTES: u64 = core::mem::offset_of!(Log, answers) as u64;
 
 /// The stack of a task that leaves the CPU.
@@ -237,21 +237,13 @@ pub fn end(container: &Container, task: Kptr) {
     }
 }
 
-/// A task leaves the CPU in user code, or in a call. If that is in the middle of a reading, it is told as one that begins it.
+/// A task leaves the CPU in user code. If that is in the middle of a reading, it is told as one that begins it.
 #[inline(always)]
-pub fn leaves(container: &Container, task: Kptr, in_user_code: Option<&mut Left>) {
-    if !has_logs(container) {
+pub fn place(container: &Container, left: &mut Left) {
+    if !has_logs(container) || count().is_none() {
         return;
     }
-    let own = match &in_user_code {
-        Some(_) if count().is_some() => read_user::<Own>(OWN),
-        _ => None,
-    };
-    let (Some(own), Some(left)) = (own, in_user_code) else { return tell(container, task) };
-    tell(container, task);
-    if !own.reads(left.ip) {
-        return;
-    }
+    let Some(own) = read_user::<Own>(OWN).filter(|own| own.reads(left.ip)) else { return };
     let Some(stack) = maps::own(&STACK, 0) else { return };
     // SAFETY: the helper checks the address, and writes as many bytes as there are.
     let failed = unsafe { bpf_probe_read_user(stack.as_mut_ptr().cast(), size_of::<Stack>() as u32, left.sp as *const _) };

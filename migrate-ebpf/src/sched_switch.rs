@@ -35,13 +35,14 @@ fn sched_switch(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn leaves(container: &Container, task: Kptr, waits: bool) {
     coming::present(container);
+    clocks::tell(container, task);
     let Some(turn) = coming::turn(container.slot) else { return };
     turn.waits = u32::from(waits);
     turn.runnable = turns::runnable(task);
     turn.left = 0;
     let regs = task::registers_of(task);
     if !turns::is_outside(task, regs) {
-        return clocks::leaves(container, task, None);
+        return;
     }
     let Some(left) = LEFT.get_ptr_mut(container.slot) else { return };
     // SAFETY: as in `coming::turn`.
@@ -57,10 +58,9 @@ fn leaves(container: &Container, task: Kptr, waits: bool) {
         if left.orig_ax as i64 >= 0 {
             let read = bpf_probe_read_user(left.stack.as_mut_ptr().cast(), STACK_BYTES as u32, left.sp as *const _);
             left.memory = if read == 0 { memory::STACK } else { memory::NONE };
-            clocks::leaves(container, task, None);
         } else {
             left.reads = 0;
-            clocks::leaves(container, task, Some(left));
+            clocks::place(container, left);
             place::write(left.place.as_mut_ptr(), &left.regs);
             if left.reads != 0 {
                 place::forget_below(left.place.as_mut_ptr());

@@ -15,7 +15,7 @@ mod code;
 mod image;
 
 use crate::sys::ptrace::{self, Pid, Regs};
-use crate::sys::{mappings, release, vdso};
+use crate::sys::{release, vdso};
 use image::Image;
 use migrate_common::clocks::{
     ARITHMETIC_FLAGS, BEGIN_FLAGS, CODE, END, FRAME_BYTES, Frame, LOG, Log, MAGIC, OWN, Own, STACK_WORDS, WIPED_BYTES,
@@ -195,8 +195,7 @@ pub fn is_inside(pid: Pid, ip: u64) -> bool {
     if CODE_RANGE.contains(&ip) {
         return are_there(pid);
     }
-    let Ok(maps) = mappings::text(pid) else { return false };
-    mappings::parse(&maps).any(|mapping| mapping.name == "[vdso]" && mapping.range.contains(&ip)) && are_there(pid)
+    vdso::of(pid).is_ok_and(|vdso| vdso.contains(&ip)) && are_there(pid)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use aya::maps::PerCpuArray;
 use migrate_common::maps::{Container, MAX_CONTAINERS, Tallies, Tally, mode, phase, tally};
-use migrate_common::record::{Class, Kind};
+use migrate_common::record::{Class, Header, Kind};
 use migrate_common::syscalls::{Group, GroupSet, TABLE};
 
 use super::recorder::{TalliesBytes, map_error};
@@ -109,11 +109,7 @@ fn row(at: usize, tally: Tally) -> TallyRow {
     let Tally { events, bytes } = tally;
     let kinds = [Kind::Fork, Kind::Exec, Kind::Exit, Kind::Signal, Kind::Switch, Kind::Resume, Kind::Clocks];
     if let Some(kind) = kinds.into_iter().find(|kind| tally::of(*kind) == at) {
-        let group = match kind {
-            Kind::Signal => Group::Signal,
-            Kind::Clocks => Group::Time,
-            _ => Group::Process,
-        };
+        let group = Group::of_record(&Header { kind: kind as u8, ..Header::default() });
         return TallyRow { kind, nr: 0, socket: false, group, events, bytes };
     }
     let socket = at >= tally::SOCKET;

@@ -168,14 +168,14 @@ impl<B: Backend> Engine<B> {
                 self.replayed += 1;
                 continue;
             }
-            if self.takes_turns() {
+            // The task that first shares memory was held behind that until all took turns: it had not gone on.
+            let took_turns = self.takes_turns();
+            if took_turns {
                 self.before(record)?;
             }
             let Some(task) = self.tasks.get_mut(&record.head.tid) else {
                 return Err(self.desync(record, "a task that exists", "no such task"));
             };
-            // The task that first shares memory was held behind that until all took turns: it had not gone on.
-            let took_turns = self.turns.begun();
             if task.waiting.is_empty() && self.step(record)? == Step::Done {
                 if took_turns {
                     self.after(record, run_on);

@@ -11,6 +11,7 @@ use super::engine::Engine;
 use super::error::Result;
 use super::wait::Wait;
 use crate::clocks;
+use crate::golive::processes;
 use crate::inodes::Seen;
 use crate::sys::ptrace::{Pid, SIGINFO_BYTES};
 
@@ -59,9 +60,10 @@ impl<B: Backend> Engine<B> {
         for (pid, _) in &masks {
             self.backend.set_signal_mask(*pid, u64::MAX)?;
         }
-        for (pid, _) in &masks {
-            let fail = |source| BackendError::Io { what: "letting it read its own kernel's clocks", pid: *pid, source };
-            clocks::go_live(*pid).map_err(fail)?;
+        for task in processes::lowest(self.live_processes()).into_values() {
+            let pid = task.host_pid;
+            let fail = |source| BackendError::Io { what: "letting it read its own kernel's clocks", pid, source };
+            clocks::go_live(pid).map_err(fail)?;
         }
         for wait in waits {
             self.shorten(wait, now_ns)?;

@@ -34,16 +34,10 @@ pub(super) struct Turns {
     leaving: Vec<(Header, Point)>,
 }
 
-impl Turns {
-    pub(super) const fn begun(&self) -> bool {
-        self.shared
-    }
-}
-
 impl<B: Backend> Engine<B> {
     /// Whether tasks share memory, so that their order matters.
     pub(super) fn takes_turns(&self) -> bool {
-        self.turns.begun()
+        self.turns.shared
     }
 
     /// From here on the order of the tasks matters: this one's process has memory that others can have, too.

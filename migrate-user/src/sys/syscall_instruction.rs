@@ -1,7 +1,7 @@
 //! A `syscall` instruction in a task's memory, for calls that its tracer makes in its name.
 
 use super::ptrace::Pid;
-use super::{mappings, ptrace};
+use super::{ptrace, vdso};
 use std::io;
 
 /// Bytes of the instruction.
@@ -13,10 +13,9 @@ const CODE: [u8; BYTES as usize] = [0x0f, 0x05];
 /// # Errors
 /// `NotFound` in a process without a vDSO; those of reading its memory.
 pub fn find(pid: Pid) -> io::Result<u64> {
-    let maps = mappings::text(pid)?;
-    let vdso = mappings::parse(&maps).find(|mapping| mapping.name == "[vdso]").ok_or(io::ErrorKind::NotFound)?;
-    let mut code = vec![0; usize::try_from(vdso.range.end - vdso.range.start).unwrap_or(0)];
-    ptrace::read_memory(pid, vdso.range.start, &mut code)?;
+    let vdso = vdso::of(pid)?;
+    let mut code = vec![0; usize::try_from(vdso.end - vdso.start).unwrap_or(0)];
+    ptrace::read_memory(pid, vdso.start, &mut code)?;
     let at = code.windows(CODE.len()).position(|bytes| bytes == CODE).ok_or(io::ErrorKind::NotFound)?;
-    Ok(vdso.range.start + at as u64)
+    Ok(vdso.start + at as u64)
 }
