@@ -78,18 +78,22 @@ pub fn start(task: Task) -> Result<(), SupervisorError> {
     }
     place::beside_shim_of(task.init);
     setsid().map_err(|errno| during("leave the session")(errno.into()))?;
+    // Before the fork: no signal finds a keeper that it could end.
+    for ignored in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGPIPE, Signal::SIGQUIT] {
+        // SAFETY: ignoring runs no code.
+        let _ = unsafe { signal(ignored, SigHandler::SigIgn) };
+    }
     // SAFETY: this process has one thread.
     match unsafe { fork() }.map_err(|errno| during("fork")(errno.into()))? {
         ForkResult::Parent { .. } => Ok(()),
         ForkResult::Child => {
-            silence();
             keep(&task, &proc.into());
             std::process::exit(0)
         }
     }
 }
 
-/// Lets go of whoever started this.
+/// Lets go of whoever started this, who takes it for the word that this process is there.
 fn silence() {
     if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdin(&null);
@@ -100,24 +104,25 @@ fn silence() {
 
 /// Runs workers until one of them has served everything.
 fn keep(task: &Task, proc: &OwnedFd) {
-    for ignored in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGPIPE, Signal::SIGQUIT] {
-        // SAFETY: ignoring runs no code.
-        let _ = unsafe { signal(ignored, SigHandler::SigIgn) };
-    }
     let mut shared = Shared::new();
     loop {
         let begun = Instant::now();
         // SAFETY: this process has one thread.
         match unsafe { fork() } {
             Ok(ForkResult::Child) => {
+                silence();
                 let served = proc.try_clone().and_then(|proc| Server::new(&task.map, proc).serve(&task.listeners, shared.get()));
                 std::process::exit(i32::from(served.is_err()))
             }
-            Ok(ForkResult::Parent { child }) => match waitpid(child, None) {
-                Ok(WaitStatus::Exited(_, 0)) => return,
-                _ if begun.elapsed() < TOO_SHORT => std::thread::sleep(PAUSE),
-                _ => {}
-            },
+            Ok(ForkResult::Parent { child }) => {
+                // Not before there are two: either may be killed from now on.
+                silence();
+                match waitpid(child, None) {
+                    Ok(WaitStatus::Exited(_, 0)) => return,
+                    _ if begun.elapsed() < TOO_SHORT => std::thread::sleep(PAUSE),
+                    _ => {}
+                }
+            }
             Err(_) => std::thread::sleep(PAUSE),
         }
     }
