@@ -4,7 +4,9 @@
 //! lie in: threads have one log, and so has a child in vfork with its parent.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use migrate_common::clocks::{ARITHMETIC_FLAGS, BEGIN_FLAGS, CODE, FRAME_BYTES, Frame, LOG, Log, MAGIC, OWN, Own, SLOTS, STACK_WORDS};
+use migrate_common::clocks::{
+    ARITHMETIC_FLAGS, BEGIN_FLAGS, CODE, FRAME_BYTES, Frame, LOG, Log, MAGIC, OWN, Own, SLOTS, STACK_WORDS,
+};
 use migrate_common::maps::{Container, mode};
 use migrate_common::record::{HEADER_BYTES, Header, Kind, SEGMENT_BYTES, flags};
 

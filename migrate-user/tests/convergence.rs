@@ -129,13 +129,8 @@ fn assemble(inputs: &mpsc::Receiver<Input>) -> (Vec<Record>, Vec<String>) {
 fn record(argv: &[&str]) -> Recorded {
     let recorder = Arc::new(Recorder::load(Options::default()).unwrap());
     let counters = Arc::clone(&recorder);
-    let drain = Drain::start(
-        recorder.take_ring().unwrap(),
-        Box::new(counters),
-        Box::new(|_| {}),
-        DrainOptions::default(),
-    )
-    .unwrap();
+    let drain =
+        Drain::start(recorder.take_ring().unwrap(), Box::new(counters), Box::new(|_| {}), DrainOptions::default()).unwrap();
     let mut sandbox = Sandbox::new(&guests().unwrap(), argv).unwrap();
     let slot = recorder.add(sandbox.cgroup_id).unwrap();
     let (inputs, queue) = mpsc::channel();

@@ -24,7 +24,8 @@ async fn dockers() -> Option<(Docker, Docker, String)> {
     static IMPORTED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
     let import = async {
         if one.image_id(IMAGE).await.unwrap().is_none() {
-            let mut import = Command::new("docker").args(["-H", &host, "import", "-", IMAGE]).stdin(Stdio::piped()).spawn().unwrap();
+            let mut import =
+                Command::new("docker").args(["-H", &host, "import", "-", IMAGE]).stdin(Stdio::piped()).spawn().unwrap();
             import.stdin.take().unwrap().write_all(&busybox()).unwrap();
             assert!(import.wait().unwrap().success());
         }

@@ -15,10 +15,10 @@ use migrate_common::record::{HEADER_BYTES, Header, Kind, SEGMENT_BYTES, flags};
 use migrate_common::syscalls::KRow;
 
 use crate::emit::{self, Entry, Event, Numbered, STEP_BYTES};
-use crate::{batch, file};
 use crate::kernel::forget;
 use crate::maps::{self, WORK};
 use crate::sys_exit::Call;
+use crate::{batch, file};
 use outputs::DIRECT_BYTES;
 pub use outputs::{Outputs, shape};
 pub use walk::Work;

@@ -20,7 +20,8 @@ pub(super) struct Link {
 impl Link {
     pub(super) async fn connect(to: &str) -> Result<Self, Failure> {
         let stream = tokio::time::timeout(Duration::from_secs(5), TcpStream::connect(to)).await;
-        let stream = stream.map_err(|_| format!("{to} does not answer"))?.map_err(|error| format!("cannot reach {to}: {error}"))?;
+        let stream =
+            stream.map_err(|_| format!("{to} does not answer"))?.map_err(|error| format!("cannot reach {to}: {error}"))?;
         let _ = stream.set_nodelay(true);
         let (sender, receiver) = transport::split(stream);
         let (forward, messages) = mpsc::channel(64);

@@ -5,9 +5,9 @@
 
 use super::api::RoundReport;
 use super::errors::micros;
+use crate::round::ChunkHeader;
 use crate::round::policy::{Decision, Lag, Policy, RoundStats};
 use crate::round::spool::Totals;
-use crate::round::ChunkHeader;
 use std::time::{Duration, Instant};
 
 /// Rounds shorter than this say nothing about rates.

@@ -160,8 +160,10 @@ fn text(report: &MoveReport) -> String {
 fn pages(report: &MoveReport, compared: u64, differing: u64) -> String {
     let kinds: Vec<_> = report.differing_by_kind.iter().map(|(kind, pages)| format!("{kind} {}", count(*pages))).collect();
     let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
-    let hashed = report.pages_hashed.map_or_else(String::new, |hashed| format!(", {} of them hashed during the freeze", count(hashed)));
-    let mut out = format!("pages        {} compared{hashed}, {} differed and were shipped{kinds}\n", count(compared), count(differing));
+    let hashed =
+        report.pages_hashed.map_or_else(String::new, |hashed| format!(", {} of them hashed during the freeze", count(hashed)));
+    let mut out =
+        format!("pages        {} compared{hashed}, {} differed and were shipped{kinds}\n", count(compared), count(differing));
     for place in &report.differing_at {
         out.push_str(&format!("             {place}\n"));
     }
@@ -217,7 +219,10 @@ mod tests {
         assert!(text.contains("    1    1,204  1.00 MiB"), "{text}");
         assert!(text.contains("down time    84.1 ms  (freeze 300 us, last round 0 us, replay 61.2 ms"), "{text}");
         assert!(text.contains("put off      2 times, frozen for 20.5 ms together"), "{text}");
-        assert!(text.contains("2,048 compared, 30 of them hashed during the freeze, 2 differed and were shipped (loader 2)"), "{text}");
+        assert!(
+            text.contains("2,048 compared, 30 of them hashed during the freeze, 2 differed and were shipped (loader 2)"),
+            "{text}"
+        );
         assert!(text.contains("100 handed over") && text.ends_with("warning: something\n"), "{text}");
     }
 

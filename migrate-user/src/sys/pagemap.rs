@@ -150,7 +150,8 @@ mod tests {
         }
         // SAFETY: within the mapping; reading maps the page of zeros.
         unsafe { at.cast::<u8>().add(9 * 4096).read_volatile() };
-        let wanted = Wanted { all_of: category::PRESENT, any_of: 0, none_of: category::FILE | category::ZERO_PAGE, protect: false };
+        let wanted =
+            Wanted { all_of: category::PRESENT, any_of: 0, none_of: category::FILE | category::ZERO_PAGE, protect: false };
         let mut found = Vec::new();
         let pagemap = Pagemap::open(i32::try_from(std::process::id()).unwrap()).unwrap();
         let scanned = pagemap.scan(start, start + 16 * 4096, wanted, |region| found.push((region.start - start, region.pages())));

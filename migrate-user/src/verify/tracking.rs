@@ -81,7 +81,9 @@ impl Pass {
                             super::pages::push(&mut last.runs, first, some);
                             last.hashes.0.extend_from_slice(these);
                         }
-                        _ => message.push(Hashed { space: hashed.space, runs: vec![(first, some)], hashes: Bytes(these.to_vec()) }),
+                        _ => {
+                            message.push(Hashed { space: hashed.space, runs: vec![(first, some)], hashes: Bytes(these.to_vec()) })
+                        }
                     }
                     (hashes, first, count, room) = (rest, first + some, count - some, room - some);
                 }

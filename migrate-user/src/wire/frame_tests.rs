@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::super::message::{
-    Abort, Compared, Final, Go, Hashes, ImageData, ImageDone, Late, LayerData, LayerDone, Live, Memory, MigrationId, NeedImage, Pages, Prepare,
-    Prepared, Ready, Refuse, Replayed, Round, Status, StatusIs, Verdict, Wanted,
+    Abort, Compared, Final, Go, Hashes, ImageData, ImageDone, Late, LayerData, LayerDone, Live, Memory, MigrationId, NeedImage,
+    Pages, Prepare, Prepared, Ready, Refuse, Replayed, Round, Status, StatusIs, Verdict, Wanted,
 };
 use super::super::{Blob, Hello};
 use super::*;

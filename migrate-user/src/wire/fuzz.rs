@@ -32,11 +32,11 @@ mod tests {
     use super::super::message::{
         Compared, Final, Go, Hashes, Live, Memory, NeedImage, Pages, Prepare, Prepared, Ready, Round, StatusIs, Verdict, Wanted,
     };
-    use crate::verify::Verify;
     use super::super::{Hello, MigrationId};
     use super::*;
     use crate::round::Chain;
     use crate::round::fuzz::corpus;
+    use crate::verify::Verify;
 
     fn replay(target: &str, check: fn(&[u8])) {
         for (path, bytes) in corpus(target) {
@@ -77,7 +77,8 @@ mod tests {
             Prepared {}.into(),
             Round { round: 0, chunk: vec![0; 100].into() }.into(),
             Final { chunks: 0, digest, snapshot: vec![1].into() }.into(),
-            Ready { digest, breakdown: vec![("apply".into(), 5)], compared: Some(Compared { pages: 3, ..Compared::default() }) }.into(),
+            Ready { digest, breakdown: vec![("apply".into(), 5)], compared: Some(Compared { pages: 3, ..Compared::default() }) }
+                .into(),
             Memory { bytes: vec![2].into() }.into(),
             Wanted { pages: vec![3].into() }.into(),
             Pages { bytes: vec![4].into() }.into(),
@@ -90,8 +91,16 @@ mod tests {
         for (message, frame) in messages.iter().zip(&frames) {
             write("frame_decode", &format!("{:?}", message.kind()).to_lowercase(), frame);
         }
-        write("hostile", "source", &[&frames[0], &frames[1], &frames[13], &frames[5], &frames[7], &frames[9], &frames[10]].map(Vec::as_slice).concat());
-        write("hostile", "target", &[&frames[0], &frames[2], &frames[3], &frames[8], &frames[6], &frames[12]].map(Vec::as_slice).concat());
+        write(
+            "hostile",
+            "source",
+            &[&frames[0], &frames[1], &frames[13], &frames[5], &frames[7], &frames[9], &frames[10]].map(Vec::as_slice).concat(),
+        );
+        write(
+            "hostile",
+            "target",
+            &[&frames[0], &frames[2], &frames[3], &frames[8], &frames[6], &frames[12]].map(Vec::as_slice).concat(),
+        );
         write("hostile", "all", &frames.concat());
         let benign: Vec<u8> = (0..world::BENIGN.len() as u8).collect();
         // The image must be sent, and hashes are told before the freeze.

@@ -142,7 +142,11 @@ fn clock_reads() -> Check {
     const NAME: &str = "clock reads";
     match clocks::obstacle() {
         None => Check::ok(NAME, "recorded without a system call where tasks take turns"),
-        Some(why) => Check::warn(NAME, format!("system calls when recorded: {why}"), "nothing has to be done: programs that read clocks often are slower"),
+        Some(why) => Check::warn(
+            NAME,
+            format!("system calls when recorded: {why}"),
+            "nothing has to be done: programs that read clocks often are slower",
+        ),
     }
 }
 
@@ -150,9 +154,15 @@ fn clock_reads() -> Check {
 fn comparison() -> Check {
     const NAME: &str = "memory comparison";
     let any = Wanted { all_of: 0, any_of: category::PRESENT, none_of: 0, protect: false };
-    let scanned = i32::try_from(std::process::id()).map_err(io::Error::other).and_then(|own| Pagemap::open(own)?.scan(0, PAGE_BYTES, any, |_| {}));
+    let scanned = i32::try_from(std::process::id())
+        .map_err(io::Error::other)
+        .and_then(|own| Pagemap::open(own)?.scan(0, PAGE_BYTES, any, |_| {}));
     if let Err(error) = scanned {
-        return Check::warn(NAME, format!("pages cannot be looked for: {error}"), "use Linux 6.7 or later, or `migrate move --verify off`");
+        return Check::warn(
+            NAME,
+            format!("pages cannot be looked for: {error}"),
+            "use Linux 6.7 or later, or `migrate move --verify off`",
+        );
     }
     match Userfaultfd::own() {
         Ok(_) => Check::ok(NAME, "pages are found, and writes to them tracked"),

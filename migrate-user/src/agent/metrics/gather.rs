@@ -3,9 +3,9 @@
 use super::page;
 use super::readings::{Container, Group, Process, Program, Readings, Ring, State};
 use crate::agent::daemon::{Daemon, Entry};
-use crate::sys::release;
 use crate::agent::recording::GroupCounts;
 use crate::probe::Recorder;
+use crate::sys::release;
 use migrate_common::syscalls;
 use std::collections::HashMap;
 use std::fs;

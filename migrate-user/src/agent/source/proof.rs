@@ -112,7 +112,8 @@ impl Proof {
         // Without early hashes what is being made ends unread.
         if let Some(hashing) = self.hashing.take().filter(|_| self.verify.is_early()) {
             // What failed has taken the tables along: then everything is told anew.
-            self.early.tracking = Some(hashing.await.ok().and_then(Result::ok).map(|(_, _, tracking)| tracking).unwrap_or_default());
+            self.early.tracking =
+                Some(hashing.await.ok().and_then(Result::ok).map(|(_, _, tracking)| tracking).unwrap_or_default());
         }
         (self.layout, self.hashed) = (None, 0);
         self.registers.clear();

@@ -44,7 +44,9 @@ fn settle(faults: &[(usize, Op)], mut world: World) -> World {
 
 #[test]
 fn an_undisturbed_migration_moves_the_container() {
-    for (case, verify) in [Verify::Off, Verify::Touched, Verify::All].into_iter().flat_map(|verify| (0..4).map(move |case| (case, verify))) {
+    for (case, verify) in
+        [Verify::Off, Verify::Touched, Verify::All].into_iter().flat_map(|verify| (0..4).map(move |case| (case, verify)))
+    {
         let mut world = World::new(case & 1 == 0, case & 2 == 0, verify);
         world.settle().unwrap();
         assert_eq!(world.source.as_ref().unwrap().outcome(), Some(&source::Outcome::Moved));
