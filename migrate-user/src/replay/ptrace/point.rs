@@ -8,7 +8,7 @@
 //! Nothing stops a task inside an instruction with a `rep` prefix, where an interrupt can: there it is made to run the right number
 //! of turns.
 
-use super::detour::{Detour, Order};
+use super::detour::{Detour, Order, read_original};
 use super::rep::Rep;
 use super::{Ptrace, Stopped, Task, call_of};
 use crate::replay::backend::{At, BackendError, Result};
@@ -56,6 +56,13 @@ impl Means {
             Self::Detour(detour) => (SI_KERNEL, detour.hit()),
         }
     }
+
+    fn detour(&self) -> Option<&Detour> {
+        match self {
+            Self::Breakpoint(_) => None,
+            Self::Detour(detour) => Some(detour),
+        }
+    }
 }
 
 /// What tells a task from one at the place.
@@ -82,7 +89,7 @@ impl Ptrace {
         if at != At::User {
             return Err(BackendError::Unexpected { pid, stop: format!("{at:?}"), doing: "go to a point in user code" });
         }
-        if self.difference(pid, point)?.is_none() {
+        if self.difference(pid, point, None)?.is_none() {
             return Ok(());
         }
         self.pass_exit(pid, "go to a point in user code")?;
@@ -99,15 +106,14 @@ impl Ptrace {
     }
 
     /// The first thing in which a task differs from the place. `None`: it is there.
-    fn difference(&self, pid: Pid, point: &Point) -> Result<Option<Difference>> {
+    fn difference(&self, pid: Pid, point: &Point, detour: Option<&Detour>) -> Result<Option<Difference>> {
         if let Some((name, there, here)) = point.differing(&self.task(pid)?.regs) {
             return Ok(Some(Difference::Register { name, there, here }));
         }
         Ok(point.memory.iter().find_map(|(addr, bytes)| {
-            let mut here = vec![0; bytes.len()];
-            if ptrace::read_memory(pid, *addr, &mut here).is_err() {
+            let Ok(here) = read_original(pid, *addr, bytes.len(), detour) else {
                 return Some(Difference::NoMemory { addr: *addr });
-            }
+            };
             let at = here.iter().zip(bytes).position(|(here, there)| here != there)? & !7;
             let word = |bytes: &[u8]| bytes[at..bytes.len().min(at + 8)].to_vec();
             Some(Difference::Memory { addr: addr + at as u64, there: word(bytes), here: word(&here) })
@@ -142,7 +148,7 @@ impl Ptrace {
                 if let Some(rep) = &rep {
                     self.go_inside(pid, point, rep)?;
                 }
-                let Some(difference) = self.difference(pid, point)? else {
+                let Some(difference) = self.difference(pid, point, means.detour())? else {
                     let task = self.task_mut(pid)?;
                     task.regs.eflags = point.regs.eflags;
                     task.dirty = true;

@@ -50,6 +50,25 @@ impl Detour {
     pub(super) fn original(&self, ip: u64) -> u64 {
         self.stub.original(ip).unwrap_or(ip)
     }
+
+    /// The program's own bytes in what was read from `addr` on: where the jump lies, those that it lies on.
+    fn undo_in(&self, addr: u64, bytes: &mut [u8]) {
+        for (at, before) in (self.at..).zip(self.before) {
+            if let Some(byte) = at.checked_sub(addr).and_then(|offset| bytes.get_mut(usize::try_from(offset).ok()?)) {
+                *byte = before;
+            }
+        }
+    }
+}
+
+/// What lies in the task's memory, as if there were no detour.
+pub(super) fn read_original(pid: Pid, addr: u64, len: usize, detour: Option<&Detour>) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    ptrace::read_memory(pid, addr, &mut bytes)?;
+    if let Some(detour) = detour {
+        detour.undo_in(addr, &mut bytes);
+    }
+    Ok(bytes)
 }
 
 impl Ptrace {
@@ -136,7 +155,7 @@ impl Ptrace {
         if number == WORDS {
             return Ok(());
         }
-        if let Some((addr, word)) = differing_word(pid, point, &detour.words) {
+        if let Some((addr, word)) = differing_word(pid, point, detour) {
             detour.words.push(addr);
             let (at, words) = detour.stub.compare_word(number, addr, word);
             self.write(pid, at, bytemuck::bytes_of(&words))?;
@@ -164,14 +183,14 @@ impl Ptrace {
     }
 }
 
-/// The first word of the place's memory that is another in the task, of those that are not `known`: its address, and what it
+/// The first word of the place's memory that is another in the task, of those that the detour does not compare: its address, and what it
 /// should be.
-fn differing_word(pid: Pid, point: &Point, known: &[u64]) -> Option<(u64, u64)> {
+fn differing_word(pid: Pid, point: &Point, detour: &Detour) -> Option<(u64, u64)> {
     point.memory.iter().find_map(|(addr, bytes)| {
-        let mut here = vec![0; bytes.len()];
-        ptrace::read_memory(pid, *addr, &mut here).ok()?;
+        let here = read_original(pid, *addr, bytes.len(), Some(detour)).ok()?;
         let words = bytes.chunks_exact(8).zip(here.chunks_exact(8));
-        let differing = (*addr..).step_by(8).zip(words).find(|(addr, (there, here))| there != here && !known.contains(addr));
+        let differing =
+            (*addr..).step_by(8).zip(words).find(|(addr, (there, here))| there != here && !detour.words.contains(addr));
         differing.and_then(|(addr, (there, _))| Some((addr, u64::from_ne_bytes(there.try_into().ok()?))))
     })
 }

@@ -222,6 +222,18 @@ fn turns_that_only_memory_tells_apart_are_told() {
 }
 
 #[test]
+fn a_place_whose_memory_is_the_code_under_the_jump_is_found() {
+    let mut twins = twins(counter, &raw const detour_counter);
+    twins.step(3001);
+    let mut place = place(&twins);
+    let from = (place.regs.rip & !7) - 8;
+    let mut code = vec![0; 32];
+    twins.backend.read(twins.source, from, &mut code).unwrap();
+    place.memory.push((from, code));
+    search(&mut twins, &place, FEW).unwrap();
+}
+
+#[test]
 fn where_a_branch_leads_between_the_instructions_the_breakpoint_stays() {
     let search = |budget| {
         let mut twins = twins(entered, &raw const detour_entered);
