@@ -2,8 +2,8 @@
 //!
 //! Unless somebody has set it, it is 95 % of each CPU. Who has used them up stands still for the rest of the period, even if nobody else
 //! wants the CPU: a server at its limit loses 5 % of what it can do. The limit is there for the tasks of the fair class, and since Linux 6.12
-//! they have another guard, the fair server, which gives them 5 % of each second on a CPU where they wait in vain. There the limit is 99 %
-//! while containers take turns: something is left in each period for what must not wait so long.
+//! they have another guard, the fair server, which gives them 5 % of each second on a CPU where they wait in vain. So a kernel without real
+//! time for cgroups has no limit any more since then, and on the others there is none while containers take turns.
 //!
 //! What it was is kept in the name of an empty cgroup, which all agents of the machine see and which outlives them.
 //!
@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 /// The first kernel with the fair server.
 const FAIR_SERVER: (u32, u32) = (6, 12);
-const PERCENT: i64 = 99;
 /// Followed by what the limit was, in us of the period: the machine's, and the root cgroup's.
 const MARK: &str = "migrate-turns-limit-";
 
@@ -84,8 +83,9 @@ impl Limit {
 }
 
 impl Share {
+    /// All of the time.
     fn goal(&self) -> io::Result<i64> {
-        Ok(number(&self.period)? * PERCENT / 100)
+        number(&self.period)
     }
 
     /// What it is to be; `None`: it stays. A negative number is no limit.
@@ -144,7 +144,7 @@ mod tests {
     fn it_is_lifted_once_and_restored() {
         let machine = Machine::new("950000", "900000");
         machine.limit.lift().unwrap();
-        assert_eq!(machine.state(), (990_000, 990_000, 1));
+        assert_eq!(machine.state(), (1_000_000, 1_000_000, 1));
         machine.limit.lift().unwrap();
         machine.limit.restore().unwrap();
         assert_eq!(machine.state(), (950_000, 900_000, 0));
@@ -154,14 +154,14 @@ mod tests {
 
     #[test]
     fn it_is_lifted_no_further_than_somebody_has_set_it() {
-        for (machine, group) in [(-1, -1), (1_000_000, 990_000), (995_000, 995_000)] {
+        for (machine, group) in [(-1, -1), (1_000_000, 1_000_000)] {
             let files = Machine::new(&machine.to_string(), &group.to_string());
             files.limit.lift().unwrap();
             assert_eq!(files.state(), (machine, group, 0));
         }
         let group_alone = Machine::new("1000000", "950000");
         group_alone.limit.lift().unwrap();
-        assert_eq!(group_alone.state(), (1_000_000, 990_000, 1));
+        assert_eq!(group_alone.state(), (1_000_000, 1_000_000, 1));
         group_alone.limit.restore().unwrap();
         assert_eq!(group_alone.state(), (1_000_000, 950_000, 0));
     }
@@ -170,9 +170,9 @@ mod tests {
     fn what_somebody_sets_meanwhile_stays() {
         let machine = Machine::new("950000", "950000");
         machine.limit.lift().unwrap();
-        machine.limit.machine.set(1_000_000).unwrap();
+        machine.limit.machine.set(980_000).unwrap();
         machine.limit.restore().unwrap();
-        assert_eq!(machine.state(), (1_000_000, 950_000, 0));
+        assert_eq!(machine.state(), (980_000, 950_000, 0));
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
         let machine = Machine::new("950000", "950000");
         std::fs::create_dir(machine.limit.root.join(format!("{MARK}950000-940000"))).unwrap();
         machine.limit.lift().unwrap();
-        assert_eq!(machine.state(), (990_000, 990_000, 1));
+        assert_eq!(machine.state(), (1_000_000, 1_000_000, 1));
         machine.limit.restore().unwrap();
         assert_eq!(machine.state(), (950_000, 940_000, 0));
     }
