@@ -17,7 +17,22 @@ pub fn current() -> Option<*mut Container> {
 /// As [`current`], of any task.
 #[inline(always)]
 fn of(task: Kptr) -> Option<*mut Container> {
-    let id = cgroup_id(task)?;
+    with_id(cgroup_id(task)?)
+}
+
+/// The slot that the current task is recorded in, for a program that interrupts others: it leaves what they keep for each other alone.
+#[inline(always)]
+pub fn interrupted() -> Option<u32> {
+    let set: Kptr = load(task::current(), offset!(task_cgroups));
+    let cgroup: Kptr = load(set, offset!(css_set_cgroup));
+    let node: Kptr = load(cgroup, offset!(cgroup_kn));
+    // SAFETY: as in `recording_of`.
+    with_id(load(node, offset!(kernfs_node_id))).map(|container| unsafe { (*container).slot })
+}
+
+/// The container of a cgroup.
+#[inline(always)]
+fn with_id(id: u64) -> Option<*mut Container> {
     let place = PLACED.get_ptr_mut(Place::of(id))?;
     // SAFETY: a value of an array, which lives as long as the program; userspace writes the id whole, and last.
     match unsafe { (&raw const (*place).cgroup_id).read_volatile() } {

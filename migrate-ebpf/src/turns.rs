@@ -1,5 +1,7 @@
 //! Tasks that take turns on one CPU: where a task that leaves the CPU stands, and what its calls have to do with it.
 
+use core::ffi::c_void;
+
 use migrate_common::maps::{Container, hold as reason};
 use migrate_common::record::flags;
 
@@ -151,11 +153,34 @@ pub fn after_call(container: &Container, task: Kptr) {
     let Some(turn) = TURNS.get_ptr_mut(container.slot) else { return };
     // SAFETY: the tasks of the slot run on this CPU, and so does this program, which is not interrupted by another of ours.
     let turn = unsafe { &mut *turn };
-    // It may have begun behind this tick.
+    // It may have begun behind this tick. Whether others wait is looked at once a tick: that lies in lines that no cache has.
     let now = clock::tick_ns();
-    if now.saturating_sub(turn.since_ns) > TURN_NS && runnable(task) > 1 && hold::send(reason::ROTATE) {
-        turn.since_ns = now;
+    if now.saturating_sub(turn.since_ns) > TURN_NS && now != turn.looked_ns {
+        turn.looked_ns = now;
+        if runnable(task) > 1 && hold::send(reason::ROTATE) {
+            turn.since_ns = now;
+        }
     }
+}
+
+/// Run by userspace on a CPU, in an interrupt there: 1 if the task that runs there is of this slot, others wait, and its turn has lasted for
+/// as many ns. Not by aya's macro, whose programs all return 0.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "raw_tp/sys_exit")]
+extern "C" fn is_overdue(ctx: *mut c_void) -> i32 {
+    let args = ctx.cast::<u64>();
+    // SAFETY: the first two of a raw tracepoint's arguments, which the verifier bounds.
+    let (slot, ns) = unsafe { (args.read() as u32, args.add(1).read()) };
+    let Some(turn) = TURNS.get(slot) else { return 0 };
+    if container::interrupted() != Some(slot) {
+        return 0;
+    }
+    let task = task::current();
+    // One that was not seen to come will be seen to leave when it is looked at closely, and its turn begins then.
+    let unseen = turn.task != load::<u32>(task, offset!(task_pid));
+    let lasts = turn.waits == 0 && clock::exact_ns().saturating_sub(turn.since_ns) >= ns;
+    let is = (unseen || lasts) && runnable(task) > 1;
+    i32::from(is)
 }
 
 /// Whether the kernel has done with the call: a signal now makes it neither begin again nor end otherwise.

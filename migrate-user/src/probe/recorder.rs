@@ -31,8 +31,9 @@ pub(super) const PROGRAMS: [&str; 6] =
 pub(super) const SWITCHES: &str = "sched_switch";
 /// The one that is there only where clock reads are no system calls.
 const BEFORE_EXEC: &str = "sched_prepare_exec";
-/// The one that hands over what waits on a CPU, which is attached nowhere.
+/// Those that userspace runs on a CPU, attached nowhere: to have handed over what waits there, and to ask about the task that runs.
 pub(super) const HAND_OVER: &str = "hand_over";
+pub(super) const IS_OVERDUE: &str = "is_overdue";
 /// The CPUs together wake the reader, and look whether tasks are to be held, at the latest after they have put in this part of the
 /// ring: well below what is free when tasks are held. Each does after [`MAX_WAKE_BYTES`].
 const WAKE_PART: u64 = 8;
@@ -130,9 +131,11 @@ impl Recorder {
             program(&mut programs, name)?.load(name, &btf).map_err(program_error(name))?;
         }
         let options = Options { clocks: options.clocks && reads_clocks(&mut programs, &btf), ..options };
-        let of_object = programs.program_mut(HAND_OVER).ok_or(ProbeError::NoProgram(HAND_OVER))?;
-        let hand_over: &mut RawTracePoint = of_object.try_into().map_err(program_error(HAND_OVER))?;
-        hand_over.load().map_err(program_error(HAND_OVER))?;
+        for name in [HAND_OVER, IS_OVERDUE] {
+            let of_object = programs.program_mut(name).ok_or(ProbeError::NoProgram(name))?;
+            let raw: &mut RawTracePoint = of_object.try_into().map_err(program_error(name))?;
+            raw.load().map_err(program_error(name))?;
+        }
         #[cfg(feature = "probe-log")]
         super::log::forward(&mut programs)?;
         fill_table(&mut programs)?;

@@ -9,7 +9,7 @@ use aya::maps::{Array, HashMap, Map, MapData};
 use aya::programs::RawTracePointRunOptions;
 use migrate_common::maps::{Turn, mode};
 
-use super::recorder::{HAND_OVER, SWITCHES, map_error, program_error};
+use super::recorder::{HAND_OVER, IS_OVERDUE, SWITCHES, map_error, program_error};
 use super::{ProbeError, Recorder};
 use crate::sys::{bpf, membarrier};
 
@@ -98,8 +98,7 @@ impl Recorder {
 
     fn hand_over_on(&self, cpu: usize) -> Result<(), ProbeError> {
         let begun = Instant::now();
-        let there = || RawTracePointRunOptions { cpu: u32::try_from(cpu).ok(), ..RawTracePointRunOptions::new() };
-        while self.raw_program(HAND_OVER)?.test_run(there()).map_err(program_error(HAND_OVER))?.return_value != 0 {
+        while self.run_on(cpu, HAND_OVER, [0; 2])? != 0 {
             if begun.elapsed() > WRITE_BOUND {
                 let why = std::io::ErrorKind::TimedOut.into();
                 return Err(ProbeError::Io { what: format!("taking over the records that wait on CPU {cpu}"), why });
@@ -107,6 +106,23 @@ impl Recorder {
             std::thread::yield_now();
         }
         Ok(())
+    }
+
+    /// Whether a task of the slot runs on the CPU, has done so for at least `bound`, and keeps others waiting. The task loses no time
+    /// by the question but an interrupt's.
+    ///
+    /// # Errors
+    /// [`ProbeError::Program`].
+    pub fn is_overdue(&self, slot: u32, cpu: usize, bound: Duration) -> Result<bool, ProbeError> {
+        let ns = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
+        Ok(self.run_on(cpu, IS_OVERDUE, [slot.into(), ns])? != 0)
+    }
+
+    /// Runs a program on a CPU, in an interrupt there. What it returns.
+    fn run_on(&self, cpu: usize, name: &'static str, [first, second]: [u64; 2]) -> Result<u32, ProbeError> {
+        let mut there = RawTracePointRunOptions { cpu: u32::try_from(cpu).ok(), ..RawTracePointRunOptions::new() };
+        there.args[..2].copy_from_slice(&[first, second]);
+        Ok(self.raw_program(name)?.test_run(there).map_err(program_error(name))?.return_value)
     }
 
     /// Whose turn it is.

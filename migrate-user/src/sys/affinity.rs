@@ -42,6 +42,21 @@ impl CpuSet {
         (0..libc::CPU_SETSIZE as usize).filter(|cpu| self.has(*cpu)).collect()
     }
 
+    /// The set but for one CPU.
+    #[must_use]
+    pub fn without(mut self, cpu: usize) -> Self {
+        if cpu < libc::CPU_SETSIZE as usize {
+            // SAFETY: `cpu` is below CPU_SETSIZE.
+            unsafe { libc::CPU_CLR(cpu, &mut self.0) };
+        }
+        self
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cpus().is_empty()
+    }
+
     /// The set's highest CPU alone.
     #[must_use]
     pub fn last(&self) -> Self {

@@ -1,7 +1,8 @@
 //! The serialised containers of a machine: who is on which CPU, and how often their tasks were put behind others.
 
+use super::aloof::Aloof;
 use super::places::Places;
-use super::rotor;
+use super::{rotor, run_above};
 use crate::probe::Recorder;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,6 +38,20 @@ struct Inner {
     rotations: HashMap<u32, Rotations>,
     /// Of containers that are gone.
     past: Rotations,
+    /// Keeps the agent's own threads off those CPUs.
+    aloof: Aloof,
+}
+
+impl Inner {
+    /// Another number of containers on a CPU.
+    fn change(&mut self, cpu: usize, to: impl FnOnce(u32) -> u32) {
+        let count = self.taken.entry(cpu).or_default();
+        let before = std::mem::replace(count, to(*count));
+        if (before == 0) != (*count == 0) {
+            let taken: Vec<usize> = self.taken.iter().filter(|(_, count)| **count != 0).map(|(cpu, _)| *cpu).collect();
+            self.aloof.keep_off(&taken);
+        }
+    }
 }
 
 impl Host {
@@ -61,15 +76,19 @@ impl Host {
         let may = |cpu: &&usize| self.cpus.is_empty() || self.cpus.contains(cpu);
         let load = |cpu: &usize| inner.taken.get(cpu).copied().unwrap_or(0);
         let cpu = *allowed.iter().filter(may).rev().min_by_key(|cpu| load(cpu))?;
-        *inner.taken.entry(cpu).or_default() += 1;
+        inner.change(cpu, |count| count + 1);
         Some(cpu)
     }
 
     pub(super) fn leave(&self, cpu: usize) {
-        let mut inner = self.lock();
-        if let Some(count) = inner.taken.get_mut(&cpu) {
-            *count -= 1;
-        }
+        self.lock().change(cpu, |count| count.saturating_sub(1));
+    }
+
+    /// Lets the calling thread, which is a rotor's, run before the tasks that it turns. False: it has to wait for them.
+    pub(super) fn rise(&self) -> bool {
+        // Who has risen is kept off no CPU: so not while that is being done.
+        let _inner = self.lock();
+        run_above()
     }
 
     /// A slot's tasks take turns. The CPU's first starts its rotor.

@@ -5,6 +5,7 @@
 //! the log right is the one CPU, since every other way of leaving it is recorded; that these are few is what FIFO is for. Tasks that
 //! never block are put behind the others by the [`rotor`], at a call where they make any.
 
+mod aloof;
 mod budget;
 mod host;
 mod limit;

@@ -4,12 +4,11 @@
 //!
 //! Where that is the [`places`](super::places) tell; only if the task comes to none it is put there where it stands.
 //!
-//! The rotor of a CPU runs on it, with a higher priority. So whenever it wakes up, the programs have just seen the container's
-//! task leave, and know whether others wait.
+//! The rotor of a CPU asks there, by an interrupt, whether a task keeps others waiting. Only then it goes there itself, with a higher
+//! priority: so the programs have just seen the task leave, and know where it stands.
 
 use super::host::Host;
 use super::places::Way;
-use super::run_above;
 use crate::sys::affinity::{self, CpuSet};
 use crate::sys::sched;
 use migrate_common::maps::Turn;
@@ -24,24 +23,37 @@ const LOOK: Duration = Duration::from_millis(2);
 /// Starts the rotor of a CPU. It ends when no container is left there.
 pub(super) fn start(host: Arc<Host>, cpu: usize) {
     let run = move || {
-        let above = run_above();
-        // Without the priority it would wait for those that it is to put back.
-        let there = above && affinity::set(0, &CpuSet::only(cpu)).is_ok();
+        let above = host.rise();
+        let elsewhere = affinity::of(0).map(|cpus| cpus.without(cpu)).ok().filter(|cpus| !cpus.is_empty());
+        let leave = || elsewhere.is_some_and(|cpus| affinity::set(0, &cpus).is_ok());
+        leave();
+        let mut there = false;
         while let Some(slots) = host.on(cpu) {
-            for &slot in &slots {
-                if let Ok(turn) = host.recorder().turn(slot)
-                    && is_due(&turn, now_ns(), there)
-                    && host.places().lead(slot, &turn) == Way::Here
-                    && rotate(turn.task.cast_signed())
-                {
-                    host.rotated_in_user_code(slot);
-                }
+            if there
+                || elsewhere.is_none()
+                || slots.iter().any(|&slot| host.recorder().is_overdue(slot, cpu, BOUND).unwrap_or(true))
+            {
+                there = there || (above && affinity::set(0, &CpuSet::only(cpu)).is_ok());
+                slots.iter().for_each(|&slot| look(&host, slot, there));
             }
-            std::thread::sleep(if host.places().any(&slots) { LOOK } else { BOUND });
+            let going = host.places().any(&slots);
+            there = there && (going || !leave());
+            std::thread::sleep(if going { LOOK } else { BOUND });
         }
     };
     if let Err(error) = std::thread::Builder::new().name(format!("rotor-{cpu}")).spawn(run) {
         tracing::error!(%error, cpu, "no rotor: a task that computes can keep others of its container waiting");
+    }
+}
+
+/// Puts the slot's task behind the others, if it is due. `there`: the rotor has taken the CPU from it.
+fn look(host: &Host, slot: u32, there: bool) {
+    if let Ok(turn) = host.recorder().turn(slot)
+        && is_due(&turn, now_ns(), there)
+        && host.places().lead(slot, &turn) == Way::Here
+        && rotate(turn.task.cast_signed())
+    {
+        host.rotated_in_user_code(slot);
     }
 }
 
