@@ -26,7 +26,7 @@ pub const OWN: u64 = 0x1_2000;
 pub const END: u64 = 0x1_3000;
 
 /// Answers that a log holds: a power of two. The last of them is a system call's, so that no more are ever untold.
-pub const SLOTS: usize = 16;
+pub const SLOTS: usize = 32;
 /// [`Log::magic`]: "migrclck".
 pub const MAGIC: u64 = u64::from_le_bytes(*b"migrclck");
 /// Bits of an answer that are nanoseconds; above them are the seconds.

@@ -5,9 +5,9 @@
 //! leaves or when there are enough of them, so that none waits while its container does not run. Of one that runs on, userspace asks for
 //! them ([`hand_over`]) by a run of a program of its own on that CPU.
 
+use core::ffi::c_void;
+
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
-use aya_ebpf::macros::raw_tracepoint;
-use aya_ebpf::programs::RawTracePointContext;
 use migrate_common::record::{BATCH, BATCH_BYTES, HEADER_BYTES, SEGMENT_BYTES};
 
 use crate::emit::{self, ring, wake_flags};
@@ -119,7 +119,7 @@ pub fn end(len: usize) {
     set(&raw mut batch.busy, 0);
 }
 
-/// Hands over what waits on this CPU. The records count as emitted already; a full ring takes that back.
+/// Hands over what waits on this CPU, and counts it.
 #[inline(never)]
 pub fn flush() -> u64 {
     let Some(batch) = maps::own(&WAITING, 0) else { return 0 };
@@ -139,19 +139,23 @@ pub fn flush() -> u64 {
     set(batch.bytes.as_mut_ptr().cast(), BATCH);
     // SAFETY: the verifier checks that the map is a ring and that `len` bytes can be read.
     let failed = unsafe { bpf_ringbuf_output(ring(), batch.bytes.as_mut_ptr().cast(), len, wake_flags(len as usize)) };
-    if failed != 0
-        && let Some(counters) = emit::counters(get(&raw const batch.slot))
-    {
-        counters.emitted = counters.emitted.wrapping_sub(records);
-        counters.bytes = counters.bytes.wrapping_sub(filled);
-        counters.ring_full += records;
+    if let Some(counters) = emit::counters(get(&raw const batch.slot)) {
+        counters.seen += records;
+        if failed == 0 {
+            counters.emitted += records;
+            counters.bytes += filled;
+        } else {
+            counters.ring_full += records;
+        }
     }
     filled
 }
 
-/// Run by userspace on a CPU, in an interrupt there: hands over what waits. 1: a record is being written, try again.
-#[raw_tracepoint(tracepoint = "sys_exit")]
-fn hand_over(_ctx: RawTracePointContext) -> i32 {
+/// Run by userspace on a CPU, in an interrupt there: hands over what waits. 1: a record is being written, try again. Not by aya's macro,
+/// whose programs all return 0.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "raw_tp/sys_exit")]
+extern "C" fn hand_over(_ctx: *mut c_void) -> i32 {
     let Some(batch) = maps::own(&WAITING, 0) else { return 0 };
     if get(&raw const batch.busy) != 0 {
         return 1;

@@ -60,7 +60,6 @@ pub struct Numbered {
     pub seq: u64,
     /// The current task.
     pub task: Kptr,
-    counters: &'static mut Counters,
     /// A small record may wait on this CPU.
     pub waits: bool,
 }
@@ -71,13 +70,23 @@ pub fn number(slot: u32) -> Option<Numbered> {
     number_of(task::current(), slot, false)
 }
 
-/// As [`number`], if `task` is the current task. `waits`: the record may wait on its CPU for others, if it is small.
+/// As [`number`], if `task` is the current task. `waits`: the slot's tasks take turns, and the record may wait on their CPU for others,
+/// if it is small.
 #[inline(always)]
 pub fn number_of(task: Kptr, slot: u32, waits: bool) -> Option<Numbered> {
-    let counters = counters(slot)?;
-    let seq = fetch_increment(SEQUENCE.get_ptr_mut(slot)?);
-    counters.seen += 1;
-    Some(Numbered { slot, seq, task, counters, waits })
+    let next = SEQUENCE.get_ptr_mut(slot)?;
+    let seq = if waits {
+        // SAFETY: of a map's value, 8-byte aligned. No other CPU numbers records of the slot: were it wrong a number would come twice,
+        // which ends the log.
+        unsafe {
+            let seq = next.read_volatile();
+            next.write_volatile(seq.wrapping_add(1));
+            seq
+        }
+    } else {
+        fetch_increment(next)
+    };
+    Some(Numbered { slot, seq, task, waits })
 }
 
 /// This CPU's counters of a slot.
@@ -116,7 +125,9 @@ impl Numbered {
     /// Says how the record ended, once: it has left, or the ring was full.
     #[inline(always)]
     pub fn account(self, left: bool, flags: u16) {
-        account(self.counters, left, flags);
+        if let Some(counters) = counters(self.slot) {
+            account(counters, left, flags);
+        }
     }
 
     /// Sends a record without payload.
@@ -141,23 +152,30 @@ impl Numbered {
     #[inline(always)]
     pub fn end_batched(self, len: usize, flags: u16) {
         batch::end(len);
-        self.counters.bytes += len as u64;
-        self.account(true, flags);
+        // The rest is counted when it is handed over.
+        if flags & flags::FAULT != 0
+            && let Some(counters) = counters(self.slot)
+        {
+            counters.faults += 1;
+        }
     }
 
     /// Hands an entry of `room` bytes, of which the record takes `len`, to the reader.
     #[inline(always)]
     pub fn submit(self, entry: *mut u8, room: usize, len: usize, flags: u16) {
-        self.counters.bytes += len as u64;
+        if let Some(counters) = counters(self.slot) {
+            counters.bytes += len as u64;
+            account(counters, true, flags);
+        }
         // SAFETY: `entry` came from `reserve` and is not used any more.
         unsafe { bpf_ringbuf_submit(entry.cast(), wake_flags(room)) };
-        self.account(true, flags);
     }
 }
 
 /// Counts how a record ended: each in exactly one of three numbers.
 #[inline(always)]
 pub fn account(counters: &mut Counters, left: bool, flags: u16) {
+    counters.seen += 1;
     if !left {
         counters.ring_full += 1;
         return;

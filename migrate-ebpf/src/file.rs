@@ -23,6 +23,8 @@ const PID_FS_MAGIC: u64 = 0x5049_4446;
 const PIPEFS_MAGIC: u64 = 0x5049_5045;
 const SOCKFS_MAGIC: u64 = 0x534F_434B;
 const TMPFS_MAGIC: u64 = 0x0102_1994;
+/// include/linux/net.h
+const SOCK_STREAM: u16 = 1;
 /// include/linux/socket.h
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
@@ -145,11 +147,37 @@ fn class_of(task: Kptr, inode: Kptr) -> Class {
 /// The class of a socket.
 #[inline(always)]
 fn family(socket: Kptr) -> Class {
+    let operations: u64 = read(socket, offset!(socket_ops));
+    // Nearly all of them, by one read instead of two.
+    if operations == stream_operations(0) || operations == stream_operations(1) {
+        return Class::Inet;
+    }
     let sock = read_ptr(socket, offset!(socket_sk));
     match read::<u16>(sock, offset!(sock_family)) {
         AF_UNIX => Class::Unix,
-        AF_INET | AF_INET6 => Class::Inet,
+        family @ (AF_INET | AF_INET6) => {
+            if read::<u16>(socket, offset!(socket_type)) == SOCK_STREAM {
+                learn_stream_operations(usize::from(family == AF_INET6), operations);
+            }
+            Class::Inet
+        }
         _ => Class::Socket,
+    }
+}
+
+/// What the operations of stream sockets of IPv4, 0, or IPv6, 1, are, as far as one has been seen; else no address of anything.
+#[inline(always)]
+fn stream_operations(of: usize) -> u64 {
+    // SAFETY: as in `socket_operations`.
+    let known = KNOWN.get_ptr_mut(0).map_or(0, |known| unsafe { (&raw const (*known).stream_operations[of]).read_volatile() });
+    if known == 0 { u64::MAX } else { known }
+}
+
+#[inline(always)]
+fn learn_stream_operations(of: usize, operations: u64) {
+    if let Some(known) = KNOWN.get_ptr_mut(0) {
+        // SAFETY: a word of a map's value, read and written whole.
+        unsafe { (&raw mut (*known).stream_operations[of & 1]).write_volatile(operations) };
     }
 }
 

@@ -9,4 +9,6 @@ pub struct Known {
     pub tick: Tick,
     /// The address of the kernel's `socket_file_ops`; 0 before a socket has been looked at.
     pub socket_operations: u64,
+    /// Those of stream sockets of IPv4 and of IPv6; 0 before one has been looked at.
+    pub stream_operations: [u64; 2],
 }

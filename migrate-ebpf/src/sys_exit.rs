@@ -39,6 +39,7 @@ pub struct Call {
 }
 
 #[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let task = task::current();
     if let Some(container) = container::recording_of(task)

@@ -11,7 +11,7 @@ const COUNT: u64 = LOG + offset_of!(Log, count) as u64;
 const ANSWERS: u64 = LOG + offset_of!(Log, answers) as u64;
 const REAL: u64 = OWN + offset_of!(Own, real) as u64;
 
-const _: () = assert!(SLOTS == 16 && FRAME_BYTES == 56 && WIPED_BYTES == 12 * 16 && BEGIN_FLAGS == 0x44);
+const _: () = assert!(SLOTS == 32 && FRAME_BYTES == 56 && WIPED_BYTES == 12 * 16 && BEGIN_FLAGS == 0x44);
 
 std::arch::global_asm!(
     ".pushsection .rodata.migrate_clocks, \"a\"",
@@ -114,7 +114,7 @@ std::arch::global_asm!(
     "push r8",
     "mov eax, r8d",
     "not eax",
-    "test al, 15",
+    "test al, {last}",
     "jz 7f",
     "xor ecx, ecx",
     "xor edx, edx",
@@ -140,7 +140,7 @@ std::arch::global_asm!(
     "jmp 4f",
     "3:",
     "mov rcx, [{count}]",
-    "and ecx, 15",
+    "and ecx, {last}",
     "mov rax, [{answers} + rcx * 8]",
     "4:",
     "pxor xmm0, xmm0",
@@ -152,7 +152,7 @@ std::arch::global_asm!(
     // From here on the registers are the same on both sides.
     "migrate_clocks_take",
     "migrate_clocks_taken:",
-    "and ecx, 15",
+    "and ecx, {last}",
     "mov [{answers} + rcx * 8], rax",
     "migrate_clocks_kept:",
     "6:",
@@ -179,7 +179,7 @@ std::arch::global_asm!(
     "or rax, [rsp + 8]",
     "lea rsp, [rbp - 56]",
     "migrate_clocks_take",
-    "and ecx, 15",
+    "and ecx, {last}",
     "mov [{answers} + rcx * 8], rax",
     "jmp 6b",
     "migrate_clocks_end:",
@@ -188,6 +188,7 @@ std::arch::global_asm!(
     count = const COUNT,
     answers = const ANSWERS,
     real = const REAL,
+    last = const SLOTS - 1,
 );
 
 unsafe extern "C" {

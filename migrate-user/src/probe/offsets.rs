@@ -69,6 +69,8 @@ pub fn kernel_offsets() -> Result<Offsets, ProbeError> {
         inode_sb: at("inode", "i_sb")?,
         sb_magic: at("super_block", "s_magic")?,
         socket_sk: at("socket", "sk")?,
+        socket_ops: at("socket", "ops")?,
+        socket_type: at("socket", "type")?,
         sock_family: at("sock", "__sk_common.skc_family")?,
         regs_ax: at("pt_regs", "ax")?,
         regs_sp: at("pt_regs", "sp")?,
