@@ -247,12 +247,13 @@ fn what_waits_on_the_cpu_of_a_task_that_computes_is_handed_over_when_it_is_asked
         eprintln!("skipped: {why}");
         return;
     }
+    // While another test's container takes turns, this process's threads keep off its CPU.
+    let _one = one_at_a_time();
     let cpus = affinity::of(0).unwrap().cpus();
     let [cpu, .., other] = cpus[..] else {
         eprintln!("skipped: the task would leave the only CPU whenever this test runs, and nothing waits then");
         return;
     };
-    let _one = one_at_a_time();
     let recorder = Recorder::load(Options::default()).unwrap();
     let mut ring = recorder.take_ring().unwrap();
     let group = Cgroup::new();
