@@ -23,11 +23,9 @@ fn of(task: Kptr) -> Option<*mut Container> {
 /// The slot that the current task is recorded in, for a program that interrupts others: it leaves what they keep for each other alone.
 #[inline(always)]
 pub fn interrupted() -> Option<u32> {
-    let set: Kptr = load(task::current(), offset!(task_cgroups));
-    let cgroup: Kptr = load(set, offset!(css_set_cgroup));
-    let node: Kptr = load(cgroup, offset!(cgroup_kn));
+    let (_, cgroup) = cgroup(task::current());
     // SAFETY: as in `recording_of`.
-    with_id(load(node, offset!(kernfs_node_id))).map(|container| unsafe { (*container).slot })
+    with_id(id_of(cgroup)).map(|container| unsafe { (*container).slot })
 }
 
 /// The container of a cgroup.
@@ -56,15 +54,25 @@ pub struct Asked {
 /// take a new container on the old one's memory before the agent has heard of the old one's end, which nobody's log has anything behind.
 #[inline(always)]
 fn cgroup_id(task: Kptr) -> Option<u64> {
-    let set: Kptr = load(task, offset!(task_cgroups));
-    let cgroup: Kptr = load(set, offset!(css_set_cgroup));
+    let (set, cgroup) = cgroup(task);
     let asked = maps::asked()?;
     if asked.set != set as u64 || asked.cgroup != cgroup as u64 {
-        let node: Kptr = load(cgroup, offset!(cgroup_kn));
-        let id = load(node, offset!(kernfs_node_id));
-        *asked = Asked { set: set as u64, cgroup: cgroup as u64, id };
+        *asked = Asked { set: set as u64, cgroup: cgroup as u64, id: id_of(cgroup) };
     }
     Some(asked.id)
+}
+
+/// A task's set of cgroups, and its cgroup.
+#[inline(always)]
+fn cgroup(task: Kptr) -> (Kptr, Kptr) {
+    let set: Kptr = load(task, offset!(task_cgroups));
+    (set, load(set, offset!(css_set_cgroup)))
+}
+
+#[inline(always)]
+fn id_of(cgroup: Kptr) -> u64 {
+    let node: Kptr = load(cgroup, offset!(cgroup_kn));
+    load(node, offset!(kernfs_node_id))
 }
 
 /// The current task's container, if it is being recorded.

@@ -3,6 +3,7 @@
 use migrate_common::record::{Class, flags};
 
 use crate::kernel::{Kptr, Window, load, offset, read, read_ptr};
+use crate::known::Operations;
 use crate::maps::KNOWN;
 
 /// The start of a window that holds not all fields that are wanted: the kernel's object has them too far apart.
@@ -51,31 +52,31 @@ pub fn class(task: Kptr, fd: i32) -> (Class, u16) {
     let append = if open_flags & O_APPEND != 0 { flags::APPEND } else { 0 };
     let socket = private as Kptr;
     // Sockets, and nothing else, have the operations of sockets: two reads of cold memory less than by their superblock.
-    if operations == socket_operations() {
+    if operations == known(Operations::SocketFile) {
         return (family(socket), append);
     }
     match class_of(task, inode as Kptr) {
         Class::Socket => {
-            learn_socket_operations(operations);
+            learn(Operations::SocketFile, operations);
             (family(socket), append)
         }
         class => (class, append),
     }
 }
 
-/// Where the kernel's `socket_file_ops` is, as far as a socket has been seen; else no address of anything.
+/// Where these operations are, as far as they have been seen; else no address of anything.
 #[inline(always)]
-fn socket_operations() -> u64 {
+fn known(of: Operations) -> u64 {
     // SAFETY: a word of a map's value, read and written whole.
-    let known = KNOWN.get_ptr_mut(0).map_or(0, |known| unsafe { (&raw const (*known).socket_operations).read_volatile() });
+    let known = KNOWN.get_ptr_mut(0).map_or(0, |known| unsafe { (&raw const (*known).operations[of as usize]).read_volatile() });
     if known == 0 { u64::MAX } else { known }
 }
 
 #[inline(always)]
-fn learn_socket_operations(operations: u64) {
+fn learn(of: Operations, operations: u64) {
     if let Some(known) = KNOWN.get_ptr_mut(0) {
         // SAFETY: as above; who else writes it writes the same.
-        unsafe { (&raw mut (*known).socket_operations).write_volatile(operations) };
+        unsafe { (&raw mut (*known).operations[of as usize]).write_volatile(operations) };
     }
 }
 
@@ -149,7 +150,7 @@ fn class_of(task: Kptr, inode: Kptr) -> Class {
 fn family(socket: Kptr) -> Class {
     let operations: u64 = read(socket, offset!(socket_ops));
     // Nearly all of them, by one read instead of two.
-    if operations == stream_operations(0) || operations == stream_operations(1) {
+    if operations == known(Operations::StreamV4) || operations == known(Operations::StreamV6) {
         return Class::Inet;
     }
     let sock = read_ptr(socket, offset!(socket_sk));
@@ -157,27 +158,11 @@ fn family(socket: Kptr) -> Class {
         AF_UNIX => Class::Unix,
         family @ (AF_INET | AF_INET6) => {
             if read::<u16>(socket, offset!(socket_type)) == SOCK_STREAM {
-                learn_stream_operations(usize::from(family == AF_INET6), operations);
+                learn(if family == AF_INET { Operations::StreamV4 } else { Operations::StreamV6 }, operations);
             }
             Class::Inet
         }
         _ => Class::Socket,
-    }
-}
-
-/// What the operations of stream sockets of IPv4, 0, or IPv6, 1, are, as far as one has been seen; else no address of anything.
-#[inline(always)]
-fn stream_operations(of: usize) -> u64 {
-    // SAFETY: as in `socket_operations`.
-    let known = KNOWN.get_ptr_mut(0).map_or(0, |known| unsafe { (&raw const (*known).stream_operations[of]).read_volatile() });
-    if known == 0 { u64::MAX } else { known }
-}
-
-#[inline(always)]
-fn learn_stream_operations(of: usize, operations: u64) {
-    if let Some(known) = KNOWN.get_ptr_mut(0) {
-        // SAFETY: a word of a map's value, read and written whole.
-        unsafe { (&raw mut (*known).stream_operations[of & 1]).write_volatile(operations) };
     }
 }
 

@@ -7,8 +7,16 @@ use crate::clock::Tick;
 pub struct Known {
     /// The tick that records were last made in.
     pub tick: Tick,
-    /// The address of the kernel's `socket_file_ops`; 0 before a socket has been looked at.
-    pub socket_operations: u64,
-    /// Those of stream sockets of IPv4 and of IPv6; 0 before one has been looked at.
-    pub stream_operations: [u64; 2],
+    /// Addresses of operations, by [`Operations`]; 0 before something has been seen that has them.
+    pub operations: [u64; 3],
+}
+
+/// Whose operations they are.
+#[derive(Clone, Copy)]
+pub enum Operations {
+    /// The kernel's `socket_file_ops`, which files of sockets have and nothing else.
+    SocketFile,
+    /// Those of stream sockets of IPv4 and of IPv6.
+    StreamV4,
+    StreamV6,
 }

@@ -3,9 +3,10 @@
 //! A thread of the fair class that wakes up there waits for as long as the container computes, until the kernel's guard of such threads
 //! gives it some time after most of a second: the agent is late, the ring fills, and the container stands still meanwhile.
 
+use super::for_each_task;
 use crate::sys::affinity::{self, CpuSet};
 use crate::sys::sched;
-use std::collections::HashSet;
+use std::convert::Infallible;
 
 /// Where the agent's threads are.
 #[derive(Debug, Default)]
@@ -26,17 +27,16 @@ impl Aloof {
         let Some((all, now)) = self.cpus.or_else(|| affinity::of(pid).ok().map(|all| (all, all))) else { return };
         let left = taken.iter().fold(all, |left, cpu| left.without(*cpu));
         let next = if left.is_empty() { all } else { left };
-        let mut moved = HashSet::new();
-        loop {
-            let new: Vec<i32> = threads().into_iter().filter(|tid| moved.insert(*tid)).collect();
-            if new.is_empty() {
-                break;
-            }
-            // One that has ended meanwhile needs no CPU.
-            for tid in new.into_iter().filter(|tid| is_placed(*tid, &now)) {
-                let _ = affinity::set(tid, &next);
-            }
-        }
+        let Ok(()) = for_each_task::<Infallible>(
+            || Ok(threads()),
+            |tid| {
+                if is_placed(tid, &now) {
+                    // One that has ended meanwhile needs no CPU.
+                    let _ = affinity::set(tid, &next);
+                }
+                Ok(())
+            },
+        );
         self.cpus = Some((all, next));
     }
 }

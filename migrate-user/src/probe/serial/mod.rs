@@ -208,21 +208,17 @@ impl Serial {
 
     /// Binds every task; those that they make meanwhile inherit it, or are found the next time.
     fn bind(&self, placed: &Placed) -> Result<(), SerialError> {
-        let mut bound = HashSet::new();
-        loop {
-            let new: Vec<i32> = self.cgroup.tasks()?.into_iter().filter(|tid| bound.insert(*tid)).collect();
-            if new.is_empty() {
-                return Ok(());
-            }
-            for tid in new {
+        for_each_task(
+            || Ok(self.cgroup.tasks()?),
+            |tid| {
                 let cpu = placed.cpu;
                 gone_is_fine(placed.pin.bind(tid)).map_err(|source| SerialError::Pin { cpu, source })?;
                 if let Some(budget) = &placed.budget {
                     gone_is_fine(budget.give(tid)).map_err(|source| BudgetError::Join { group: budget.group(), source })?;
                 }
-                gone_is_fine(sched::set_fifo(tid, sched::TURNS)).map_err(SerialError::Fifo)?;
-            }
-        }
+                gone_is_fine(sched::set_fifo(tid, sched::TURNS)).map_err(SerialError::Fifo)
+            },
+        )
     }
 
     /// A task stopped and went on, which put it behind the others.
@@ -271,6 +267,18 @@ impl Serial {
 impl Drop for Serial {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Does something with every task of a list, and with those that come onto it meanwhile, until there are no new ones.
+fn for_each_task<E>(list: impl Fn() -> Result<Vec<i32>, E>, mut act: impl FnMut(i32) -> Result<(), E>) -> Result<(), E> {
+    let mut seen = HashSet::new();
+    loop {
+        let new: Vec<i32> = list()?.into_iter().filter(|tid| seen.insert(*tid)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        new.into_iter().try_for_each(&mut act)?;
     }
 }
 
