@@ -28,6 +28,17 @@ impl Clocks {
             boottime_ns: now(ClockId::Boottime) - ours.1 + theirs.1,
         })
     }
+
+    /// What one of them said, by its number (time.h). `None`: it is none of them, but CPU time, say.
+    #[must_use]
+    pub const fn of_clock(&self, clock: i32) -> Option<i64> {
+        match clock {
+            libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_ALARM => Some(self.realtime_ns),
+            libc::CLOCK_MONOTONIC => Some(self.monotonic_ns),
+            libc::CLOCK_BOOTTIME | libc::CLOCK_BOOTTIME_ALARM => Some(self.boottime_ns),
+            _ => None,
+        }
+    }
 }
 
 fn now(clock: ClockId) -> i64 {

@@ -40,7 +40,6 @@ mod snapshot;
 pub mod stragglers;
 pub mod tcp;
 pub mod timerfd;
-pub mod timers;
 pub mod udp;
 pub mod unix;
 

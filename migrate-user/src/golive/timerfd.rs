@@ -32,27 +32,18 @@ pub struct TimerFd {
     pub ticks: u64,
 }
 
-impl TimerFd {
-    fn now(clock: i32, clocks: &Clocks) -> i64 {
-        match clock {
-            libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_ALARM => clocks.realtime_ns,
-            libc::CLOCK_BOOTTIME | libc::CLOCK_BOOTTIME_ALARM => clocks.boottime_ns,
-            _ => clocks.monotonic_ns,
-        }
-    }
-}
-
 fn parse(info: &FdInfo, clocks: &Clocks) -> Option<TimerFd> {
     let time = |name| -> Option<i64> {
         let (seconds, nanoseconds) = info.field(name)?.strip_prefix('(')?.strip_suffix(')')?.split_once(',')?;
         Some(seconds.trim().parse::<i64>().ok()? * 1_000_000_000 + nanoseconds.trim().parse::<i64>().ok()?)
     };
     let clock = info.field("clockid")?.parse().ok()?;
+    let now = clocks.of_clock(clock)?;
     let left = time("it_value")?;
     Some(TimerFd {
         clock,
         settime_flags: i32::from_str_radix(info.field("settime flags")?, 8).ok()?,
-        deadline_ns: (left > 0).then(|| TimerFd::now(clock, clocks) + left),
+        deadline_ns: (left > 0).then(|| now + left),
         interval_ns: u64::try_from(time("it_interval")?).ok()?,
         ticks: info.field("ticks")?.parse().ok()?,
     })
@@ -87,7 +78,7 @@ pub(super) fn restore(held: BorrowedFd<'_>, timer: &TimerFd, clocks: &Clocks) ->
     let value = match timer.deadline_ns {
         None => std::time::Duration::ZERO,
         Some(deadline) if absolute => at_least_a_nanosecond(deadline),
-        Some(deadline) => at_least_a_nanosecond(deadline - TimerFd::now(timer.clock, clocks)),
+        Some(deadline) => at_least_a_nanosecond(deadline - clocks.of_clock(timer.clock).unwrap_or(clocks.monotonic_ns)),
     };
     let spec =
         libc::itimerspec { it_interval: timespec(std::time::Duration::from_nanos(timer.interval_ns)), it_value: timespec(value) };

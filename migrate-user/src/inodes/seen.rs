@@ -33,7 +33,10 @@ impl Seen {
     }
 }
 
-fn form(nr: i32) -> Option<fn(&[u8]) -> Option<Identity>> {
+/// What a call's output tells of a file.
+type Form = fn(&[u8]) -> Option<Identity>;
+
+fn form(nr: i32) -> Option<Form> {
     match i64::from(nr) {
         libc::SYS_stat | libc::SYS_lstat | libc::SYS_fstat | libc::SYS_newfstatat => Some(of_stat),
         libc::SYS_statx => Some(of_statx),

@@ -103,6 +103,8 @@ pub struct Engine<B> {
     /// Links of the pipes that are the container's standard streams: output to them is executed.
     pub(super) stdio: HashSet<String>,
     pub(super) timers: Timers,
+    /// The signal masks of tasks that are about to go live, which block everything until then.
+    pub(super) masks: Vec<(Pid, u64)>,
     pub(super) last_pid: LastPid,
     pub(super) turns: Turns,
     pub(super) seen: Seen,
@@ -125,6 +127,7 @@ impl<B: Backend> Engine<B> {
             tasks,
             stdio,
             timers: Timers::default(),
+            masks: Vec::new(),
             last_pid,
             turns: Turns::default(),
             seen: Seen::default(),

@@ -21,6 +21,6 @@ pub mod screen;
 mod turns;
 pub mod wait;
 
-pub use calls::timer::{ArmedTimer, TimerId};
+pub use calls::timer::{ArmedTimer, Now, TimerId};
 pub use engine::Engine;
 pub use error::{Desync, ReplayError, Result, Short};

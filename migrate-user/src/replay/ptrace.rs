@@ -16,7 +16,7 @@ mod signal;
 mod start;
 mod tasks;
 #[cfg(test)]
-mod twins;
+pub(in crate::replay) mod twins;
 
 use super::backend::{At, BackendError, Call, Result};
 use crate::sys::ptrace::{self, Pid, Regs, Resume, Stop, Wait, Waited};

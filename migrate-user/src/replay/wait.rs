@@ -6,9 +6,10 @@
 
 use super::backend::{At, Backend};
 use super::calls::FUTEX_OPERATION;
+use super::calls::timer::SOON_NS;
 use super::engine::Engine;
 use super::error::Result;
-use super::live::{SOON_NS, timespec};
+use super::live::timespec;
 use super::ptrace::ERESTART_RESTARTBLOCK;
 use crate::sys::ptrace::Pid;
 use serde::{Deserialize, Serialize};

@@ -10,6 +10,7 @@ use crate::agent::fault;
 use crate::container::docker::Spec;
 use crate::container::layer;
 use crate::golive::{self, Bytes, processes, stragglers};
+use crate::replay::Now;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::neighbours;
 use crate::wire::Target;
@@ -140,7 +141,7 @@ impl Receiving {
         let begun = Instant::now();
         let signals = cutover.signals();
         let waits = std::mem::take(&mut cutover.waits);
-        let frozen_ns = cutover.frozen_ns;
+        let now = Now { host_ns: cutover.frozen_ns, container: cutover.snapshot.clocks };
         let inodes = cutover.inodes;
         let restored = tokio::task::spawn_blocking(move || {
             if has_device(init) {
@@ -158,7 +159,7 @@ impl Receiving {
         let identities = restored.identities.clone();
         self.restored = Some(restored);
         let begun = Instant::now();
-        replica.with(move |engine| engine.arm(frozen_ns, &signals, &waits)).await.map_err(text)?;
+        replica.with(move |engine| engine.arm(&now, &signals, &waits)).await.map_err(text)?;
         let timers = nanos(begun.elapsed());
         let begun = Instant::now();
         self.inodes = inodes::keep(replica, inodes, identities).await?;

@@ -38,7 +38,7 @@ pub(super) struct Question {
 
 impl Question {
     /// What a call asks; `None` if it is none of the stat family.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "the kernel takes these arguments as int")]
+    #[expect(clippy::cast_possible_truncation, reason = "the kernel takes these arguments as int")]
     pub(super) fn of(call: &Notification) -> Option<Self> {
         let [a, b, c, d, e, _] = call.args;
         let named = |from, address| Place::Name { from, address };

@@ -99,7 +99,7 @@ pub struct Serial {
 #[derive(Debug)]
 enum State {
     Free,
-    Turns(Placed),
+    Turns(Box<Placed>),
     Ended,
 }
 
@@ -156,7 +156,7 @@ impl Serial {
         match self.place(cpu, held) {
             Ok(placed) => {
                 self.host.begin(cpu, self.slot);
-                *state = State::Turns(placed);
+                *state = State::Turns(Box::new(placed));
                 Ok(Some(cpu))
             }
             Err(error) => {

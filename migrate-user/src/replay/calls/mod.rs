@@ -171,6 +171,7 @@ impl<B: Backend> Engine<B> {
 
     /// The call is not executed: its outputs and its result are the log's.
     pub(super) fn inject(&mut self, site: &Site<'_>) -> Result<Step> {
+        self.note_taken_timers(site.record)?;
         self.write_segments(site)?;
         self.backend.finish(site.pid, site.ret())?;
         Ok(Step::Done)

@@ -49,6 +49,8 @@ impl<B: Backend> Engine<B> {
         let signal = head.nr;
         let [handler, _, _, ip, ..] = head.args;
         let pid = self.pid(record)?;
+        let info = siginfo(record);
+        self.note_timer(record, &info)?;
         match (handler, default_action(signal)) {
             (SIG_IGN, _) | (SIG_DFL, Default::Ignore) => return Ok(Step::Done),
             (SIG_DFL, Default::Stop) => {
@@ -61,7 +63,7 @@ impl<B: Backend> Engine<B> {
                 return Ok(Step::Done);
             }
             (SIG_DFL, Default::End) if self.witness.is_some() => {
-                if raised_by_itself(signal, &siginfo(record)) && self.backend.at(pid) == At::User {
+                if raised_by_itself(signal, &info) && self.backend.at(pid) == At::User {
                     self.backend.run(pid, Expect::Injected)?;
                 }
                 self.task(record)?.dying = Some(signal);
@@ -73,7 +75,6 @@ impl<B: Backend> Engine<B> {
             }
             _ => {}
         }
-        let info = siginfo(record);
         let own = raised_by_itself(signal, &info);
         if own && self.backend.at(pid) == At::User {
             self.backend.run(pid, Expect::Injected)?;

@@ -13,14 +13,14 @@ pub(super) static STORE: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024]
 const STACK_BYTES: usize = 1024;
 
 /// Two tasks, equal in every byte and register, that stand before `act`, behind which they make a call.
-pub(super) struct Twins {
-    pub(super) backend: Ptrace,
+pub(in crate::replay) struct Twins {
+    pub(in crate::replay) backend: Ptrace,
     pub(super) source: Pid,
-    pub(super) replica: Pid,
+    pub(in crate::replay) replica: Pid,
 }
 
 impl Twins {
-    pub(super) fn before(act: fn()) -> Self {
+    pub(in crate::replay) fn before(act: fn()) -> Self {
         // SAFETY: the child makes system calls and runs `act`, which neither allocates nor locks.
         let source = unsafe { libc::fork() };
         if source == 0 {
