@@ -95,12 +95,15 @@ pub struct Turn {
     pub since_ns: u64,
     /// That task, as the host numbers it.
     pub task: u32,
+    /// And as its own pid namespace does.
+    pub tid: u32,
     /// Real-time tasks that could run on the CPU when it left, itself included if it could.
     pub runnable: u32,
     /// 1 if it left because it waits for something.
     pub waits: u32,
     /// A task that left outside of a call, of which no record tells yet; 0: none.
     pub left: u32,
+    pub reserved: u32,
     /// Where that was in user code, and its stack pointer; both 0 behind a call.
     pub ip: u64,
     pub sp: u64,

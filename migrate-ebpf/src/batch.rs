@@ -12,7 +12,7 @@ use migrate_common::record::{BATCH, BATCH_BYTES, HEADER_BYTES, SEGMENT_BYTES};
 
 use crate::emit::{self, ring, wake_flags};
 use crate::kernel::{load, offset};
-use crate::maps::{self, WAITING};
+use crate::maps;
 use crate::{clocks, task};
 
 /// The longest output of a record that waits here.
@@ -42,41 +42,81 @@ pub struct Batch {
     bytes: [u8; BYTES],
 }
 
+impl Batch {
+    /// Whether there is room for another record of the slot, beside others.
+    #[inline(always)]
+    fn takes(&self, slot: u32) -> bool {
+        get(&raw const self.slot) == slot && get(&raw const self.filled) < ENOUGH_BYTES as u64
+    }
+
+    /// Has room for another record of the slot.
+    #[inline(always)]
+    pub fn make_room(&mut self, slot: u32) {
+        if !self.takes(slot) {
+            flush();
+            set(&raw mut self.slot, slot);
+        }
+    }
+
+    /// Whether a record for clock readings in this memory is among what waits, or none is needed.
+    #[inline(always)]
+    pub fn expects(&self, mm: u64) -> bool {
+        get(&raw const self.mm) == mm
+    }
+
+    /// Where the next record is to be written; [`Batch::close`] must follow, or [`Batch::give_up`]. It has at most [`RECORD_BYTES`].
+    #[inline(always)]
+    pub fn open(&mut self) -> *mut u8 {
+        set(&raw mut self.busy, 1);
+        // The mask changes nothing but what the verifier knows.
+        let at = get(&raw const self.filled) as usize & PLACES;
+        // SAFETY: there are as many bytes and RECORD_BYTES more.
+        unsafe { self.bytes.as_mut_ptr().add(BATCH_BYTES + at) }
+    }
+
+    /// The record has `len` bytes.
+    #[inline(always)]
+    pub fn close(&mut self, len: usize) {
+        set(&raw mut self.records, get(&raw const self.records) + 1);
+        set(&raw mut self.filled, get(&raw const self.filled) + len as u64);
+        set(&raw mut self.busy, 0);
+    }
+
+    /// There is no record.
+    #[inline(always)]
+    pub fn give_up(&mut self) {
+        set(&raw mut self.busy, 0);
+    }
+}
+
 /// Where the next record of a slot is to be written, and its number within what waits; [`end`] must follow. It has at most
 /// [`RECORD_BYTES`].
 #[inline(always)]
 pub fn begin(slot: u32) -> Option<*mut u8> {
-    let batch = maps::own(&WAITING, 0)?;
+    let batch = maps::batch()?;
     set(&raw mut batch.busy, 1);
-    if get(&raw const batch.slot) != slot || get(&raw const batch.filled) >= ENOUGH_BYTES as u64 {
-        flush();
-        set(&raw mut batch.slot, slot);
-    }
-    // The mask changes nothing but what the verifier knows.
-    let at = get(&raw const batch.filled) as usize & PLACES;
-    // SAFETY: there are as many bytes and RECORD_BYTES more.
-    Some(unsafe { batch.bytes.as_mut_ptr().add(BATCH_BYTES + at) })
+    batch.make_room(slot);
+    Some(batch.open())
 }
 
 /// As [`begin`], and where that is among what waits.
 #[inline(always)]
 pub fn begin_at(slot: u32) -> Option<(*mut u8, u64)> {
     let entry = begin(slot)?;
-    let batch = maps::own(&WAITING, 0)?;
+    let batch = maps::batch()?;
     Some((entry, get(&raw const batch.filled)))
 }
 
 /// Whether what waits is of this slot, and a record for clock readings in this memory is among it, or none is needed.
 #[inline(always)]
 pub fn expects(slot: u32, mm: u64) -> bool {
-    let Some(batch) = maps::own(&WAITING, 0) else { return false };
-    get(&raw const batch.mm) == mm && get(&raw const batch.slot) == slot
+    maps::batch().is_some_and(|batch| batch.expects(mm) && get(&raw const batch.slot) == slot)
 }
 
 /// This memory is another process's from here on than what waits may know it for.
 #[inline(always)]
 pub fn forget(mm: u64) {
-    if let Some(batch) = maps::own(&WAITING, 0)
+    if let Some(batch) = maps::batch()
         && get(&raw const batch.mm) == mm
     {
         set(&raw mut batch.mm, 0);
@@ -86,7 +126,7 @@ pub fn forget(mm: u64) {
 /// Clock readings in this memory have the record at `readings` - 1, or none is needed.
 #[inline(always)]
 pub fn expect(slot: u32, mm: u64, readings: u64) {
-    let Some(batch) = maps::own(&WAITING, 0) else { return };
+    let Some(batch) = maps::batch() else { return };
     set(&raw mut batch.mm, if get(&raw const batch.slot) == slot { mm } else { 0 });
     set(&raw mut batch.readings, readings);
 }
@@ -94,7 +134,7 @@ pub fn expect(slot: u32, mm: u64, readings: u64) {
 /// Writes what has been read into the record for it, if the current task has this memory. The next readings need another.
 #[inline(always)]
 pub fn fill(mm: u64) {
-    let Some(batch) = maps::own(&WAITING, 0) else { return };
+    let Some(batch) = maps::batch() else { return };
     // A task that ends has no memory any more, and where nothing is expected there is none either.
     if mm == 0 || get(&raw const batch.mm) != mm {
         return;
@@ -113,16 +153,15 @@ pub fn fill(mm: u64) {
 /// The record that was begun has `len` bytes.
 #[inline(always)]
 pub fn end(len: usize) {
-    let Some(batch) = maps::own(&WAITING, 0) else { return };
-    set(&raw mut batch.records, get(&raw const batch.records) + 1);
-    set(&raw mut batch.filled, get(&raw const batch.filled) + len as u64);
-    set(&raw mut batch.busy, 0);
+    if let Some(batch) = maps::batch() {
+        batch.close(len);
+    }
 }
 
 /// Hands over what waits on this CPU, and counts it.
 #[inline(never)]
 pub fn flush() -> u64 {
-    let Some(batch) = maps::own(&WAITING, 0) else { return 0 };
+    let Some(batch) = maps::batch() else { return 0 };
     let (filled, records) = (get(&raw const batch.filled), get(&raw const batch.records));
     if filled == 0 {
         return 0;
@@ -156,7 +195,7 @@ pub fn flush() -> u64 {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "raw_tp/sys_exit")]
 extern "C" fn hand_over(_ctx: *mut c_void) -> i32 {
-    let Some(batch) = maps::own(&WAITING, 0) else { return 0 };
+    let Some(batch) = maps::batch() else { return 0 };
     if get(&raw const batch.busy) != 0 {
         return 1;
     }

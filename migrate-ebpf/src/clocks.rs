@@ -116,7 +116,7 @@ extern "C" fn tell_all(slot: u32, how: u32) -> u64 {
 /// Begins a record of readings among those that wait on this CPU, if the current task's process has a log.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn begin_readings(slot: u32) -> u64 {
+pub extern "C" fn begin_readings(slot: u32) -> u64 {
     let task = task::current();
     let mm: u64 = load(task, offset!(task_mm));
     batch::expect(slot, mm, 0);

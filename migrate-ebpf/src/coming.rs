@@ -11,7 +11,7 @@ use migrate_common::syscalls::Group;
 
 use crate::emit::{self, Event, Numbered};
 use crate::kernel::{Kptr, load, offset};
-use crate::maps::{AWAY, LEFT, TURNS};
+use crate::maps::{self, AWAY, LEFT, TURNS};
 use crate::place::PLACE_BYTES;
 use crate::turns::{Left, STACK_BYTES, memory};
 use crate::{clock, container, task};
@@ -56,8 +56,12 @@ pub fn comes(container: &Container, task: Kptr) {
     {
         tell_resumed(wanted, task, host_tid);
     }
+    if let Some(descriptors) = maps::descriptors() {
+        descriptors.forget();
+    }
     if turn.task != host_tid || turn.waits != 0 {
         turn.task = host_tid;
+        turn.tid = task::tid(task).nr;
         turn.since_ns = clock::exact_ns();
     }
     turn.waits = 0;

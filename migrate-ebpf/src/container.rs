@@ -17,7 +17,7 @@ pub fn current() -> Option<*mut Container> {
 /// As [`current`], of any task.
 #[inline(always)]
 fn of(task: Kptr) -> Option<*mut Container> {
-    with_id(cgroup_id(task)?)
+    with_id(cgroup_id(maps::asked()?, task))
 }
 
 /// The slot that the current task is recorded in, for a program that interrupts others: it leaves what they keep for each other alone.
@@ -53,13 +53,12 @@ pub struct Asked {
 /// another cgroup's only when all tasks of the old one are gone; that both do at once, and for a container that is still recorded, would
 /// take a new container on the old one's memory before the agent has heard of the old one's end, which nobody's log has anything behind.
 #[inline(always)]
-fn cgroup_id(task: Kptr) -> Option<u64> {
+fn cgroup_id(asked: &mut Asked, task: Kptr) -> u64 {
     let (set, cgroup) = cgroup(task);
-    let asked = maps::asked()?;
     if asked.set != set as u64 || asked.cgroup != cgroup as u64 {
         *asked = Asked { set: set as u64, cgroup: cgroup as u64, id: id_of(cgroup) };
     }
-    Some(asked.id)
+    asked.id
 }
 
 /// A task's set of cgroups, and its cgroup.
@@ -84,8 +83,14 @@ pub fn recording() -> Option<Container> {
 /// As [`recording`], of any task.
 #[inline(always)]
 pub fn recording_of(task: Kptr) -> Option<Container> {
+    recording_by(maps::asked()?, task)
+}
+
+/// As [`recording_of`], by what this CPU was last asked for.
+#[inline(always)]
+pub fn recording_by(asked: &mut Asked, task: Kptr) -> Option<Container> {
     // SAFETY: a value of a map without deletion under us: the kernel frees it after the program has ended.
-    let container = unsafe { of(task)?.read() };
+    let container = unsafe { with_id(cgroup_id(asked, task))?.read() };
     (container.phase == phase::RECORDING).then_some(container)
 }
 

@@ -8,6 +8,7 @@ use migrate_common::syscalls::KRow;
 use crate::batch::Batch;
 use crate::clocks::Stack;
 use crate::container::Asked;
+use crate::descriptors::Descriptors;
 use crate::emit::Entry;
 use crate::known::Known;
 use crate::payload::Work;
@@ -106,10 +107,6 @@ pub static NOT_IMPLEMENTED: PerCpuArray<NotImplemented> = PerCpuArray::with_max_
 #[map]
 pub static ENTRY: PerCpuArray<Entry> = PerCpuArray::with_max_entries(1, 0);
 
-/// Small records that wait to be handed to the ring; index 0.
-#[map]
-pub static WAITING: PerCpuArray<Batch> = PerCpuArray::with_max_entries(1, 0);
-
 /// What a CPU needs for nearly every record, on as few lines of its cache as can be; index 0.
 #[map]
 static CPU: PerCpuArray<Cpu> = PerCpuArray::with_max_entries(1, 0);
@@ -124,10 +121,38 @@ pub static KNOWN: Array<Known> = Array::with_max_entries(1, 0);
 
 /// The value of [`CPU`].
 #[repr(C)]
-struct Cpu {
-    asked: Asked,
-    unwoken_bytes: u64,
-    call: Call,
+pub struct Cpu {
+    /// The cgroup that it was last asked for.
+    pub asked: Asked,
+    /// Bytes put into the ring since it last woke the reader.
+    pub unwoken_bytes: u64,
+    /// Small records that wait to be handed to the ring.
+    pub batch: Batch,
+    pub descriptors: Descriptors,
+    /// The call that returns.
+    pub call: Call,
+}
+
+/// What this CPU keeps.
+#[inline(always)]
+pub fn cpu() -> Option<&'static mut Cpu> {
+    own(&CPU, 0)
+}
+
+/// The records that wait on it.
+#[inline(always)]
+pub fn batch() -> Option<&'static mut Batch> {
+    let cpu = CPU.get_ptr_mut(0)?;
+    // SAFETY: as in `own`; the reference is to this field alone.
+    Some(unsafe { &mut (*cpu).batch })
+}
+
+/// What it knows of descriptors.
+#[inline(always)]
+pub fn descriptors() -> Option<&'static mut Descriptors> {
+    let cpu = CPU.get_ptr_mut(0)?;
+    // SAFETY: as in `own`; the reference is to this field alone.
+    Some(unsafe { &mut (*cpu).descriptors })
 }
 
 /// The call that returns on this CPU.

@@ -14,7 +14,7 @@ use crate::emit::{self, Event};
 use crate::kernel::{Kptr, forget, load, offset};
 use crate::maps::{self, CHOICES, ROWS};
 use crate::payload::{self, Outputs, shape};
-use crate::{clocks, coming, container, file, hold, restart, tally, task, turns};
+use crate::{clocks, coming, container, file, hold, restart, short, tally, task, turns};
 
 /// arch/x86/entry/syscalls/syscall_64.tbl
 const RT_SIGRETURN: i32 = 15;
@@ -22,7 +22,7 @@ const SENDFILE: i32 = 40;
 const RESTART_SYSCALL: i32 = 219;
 const COPY_FILE_RANGE: i32 = 326;
 /// arch/x86/include/asm/thread_info.h: the call came through the 32-bit entry.
-const TS_COMPAT: u32 = 2;
+pub const TS_COMPAT: u32 = 2;
 /// include/linux/errno.h: the call goes on as `restart_syscall`.
 const ERESTART_RESTARTBLOCK: i64 = -516;
 /// [`KRow::fd`] of a row whose descriptor is its result.
@@ -42,8 +42,10 @@ pub struct Call {
 #[inline(always)]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let task = task::current();
-    if let Some(container) = container::recording_of(task)
+    let Some(cpu) = maps::cpu() else { return 0 };
+    if let Some(container) = container::recording_by(&mut cpu.asked, task)
         && !container::is_aside(&container, task)
+        && !short::tell(cpu, &container, task, ctx.arg::<*const u8>(0), ctx.arg(1))
     {
         coming::present(&container);
         clocks::before_call(&container, task, load(ctx.arg::<*const u8>(0), offset!(regs_ip)));
@@ -93,6 +95,12 @@ fn record(container: &Container, task: Kptr, regs: Kptr, ret: i64) {
     let group = if nr == RESTART_SYSCALL { Group::Signal as u8 } else { row.map_or(Group::Other as u8, |row| row.group) };
     if container.groups & possible(group) == 0 {
         return;
+    }
+    // Not of what the call itself is told to be: that is known from before.
+    if row.is_none_or(|row| row.flags & krow_flags::KEEPS == 0)
+        && let Some(descriptors) = maps::descriptors()
+    {
+        descriptors.forget();
     }
     if let Some(row) = row {
         event.exact_time = u64::from(row.flags & krow_flags::EXACT_TIME);
@@ -184,6 +192,12 @@ fn describe(task: Kptr, event: &mut Event, row: &KRow) {
     let (class, append) = file::class(task, fd as i32);
     event.class = class as u8;
     event.flags |= append;
+    if append == 0
+        && row.flags & krow_flags::PLAIN != 0
+        && let Some(descriptors) = maps::descriptors()
+    {
+        descriptors.keep(task, fd as u32 as u64, class as u8);
+    }
     let source = match event.nr {
         SENDFILE => event.args[1],
         COPY_FILE_RANGE => event.args[0],

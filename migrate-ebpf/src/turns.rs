@@ -33,7 +33,7 @@ const PF_EXITING: u32 = 4;
 
 /// How long a task may hold the CPU, in ns, until the next of its calls ends its turn: what the fair class gives, too. Ending it costs
 /// a signal, which the program sends by an interrupt, and a stop for the tracer.
-const TURN_NS: u64 = 3_000_000;
+pub const TURN_NS: u64 = 3_000_000;
 
 /// Bytes of the stack that a [`Left`] has behind a call, where the record before it tells the place.
 pub const STACK_BYTES: usize = 64;

@@ -38,6 +38,10 @@ pub mod krow_flags {
     pub const EXACT_TIME: u8 = 8;
     /// An output can be written although the call failed.
     pub const FAILED: u8 = 16;
+    /// The call changes nobody's descriptors.
+    pub const KEEPS: u8 = 32;
+    /// And all there is to it is its first argument's descriptor and one output at the most, as long as its result times the factor says.
+    pub const PLAIN: u8 = 64;
 }
 
 /// An output for the probes.
@@ -96,6 +100,42 @@ pub const fn choice_key(nr: u16, value: u32) -> u64 {
     ((nr as u64) << 32) | value as u64
 }
 
+/// Calls that change nobody's descriptors, of those that programs make most. fanotify's and userfaultfd's reads make new ones, at numbers
+/// where none is.
+const KEEPING: [u16; 20] = [
+    0,   // read
+    1,   // write
+    7,   // poll
+    17,  // pread64
+    18,  // pwrite64
+    19,  // readv
+    20,  // writev
+    23,  // select
+    24,  // sched_yield
+    28,  // madvise
+    35,  // nanosleep
+    44,  // sendto
+    45,  // recvfrom
+    96,  // gettimeofday
+    201, // time
+    202, // futex
+    228, // clock_gettime
+    230, // clock_nanosleep
+    232, // epoll_wait
+    281, // epoll_pwait
+];
+
+/// Whether [`krow_flags::PLAIN`] is true of a row whose call keeps descriptors.
+fn is_plain(row: &Row) -> bool {
+    let outs = match row.outs {
+        [] => true,
+        [Out { len: Len::Ret(_), when: When::Positive, .. }] => true,
+        _ => false,
+    };
+    let policy = matches!(row.policy, Policy::Inject | Policy::OwnElseInject | Policy::Output);
+    outs && policy && row.fd == Fd::Arg(0) && row.select.is_none()
+}
+
 impl From<&Out> for KOut {
     fn from(out: &Out) -> Self {
         let (len, len_arg, factor) = match out.len {
@@ -129,6 +169,9 @@ impl KRow {
         k.select = row.select.as_ref().map_or(0xff, |select| select.arg);
         if row.moves_offset() {
             k.flags |= krow_flags::OFFSET;
+        }
+        if KEEPING.contains(&row.nr) {
+            k.flags |= krow_flags::KEEPS | if is_plain(row) { krow_flags::PLAIN } else { 0 };
         }
         k
     }

@@ -9,6 +9,7 @@ mod locks;
 mod own;
 mod raw;
 mod readings;
+mod renumber;
 mod signals;
 mod tight;
 mod turns;
@@ -62,6 +63,7 @@ pub const GUESTS: &[Guest] = &[
     guest("thread_blocked_epoll", blocked::epoll),
     guest("thread_sleepers", blocked::sleepers),
     guest("thread_ring", blocked::ring),
+    guest("thread_renumbered_descriptor", renumber::renumber),
     guest("thread_cancel", cancel::cancel),
     guest("thread_yield", turns::yields),
     guest("thread_compute", turns::compute),
