@@ -17,11 +17,12 @@ mod traces;
 mod workloads;
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use migrate_tests::{
     images::Image,
@@ -79,6 +80,12 @@ impl Common {
         if self.pairs == 0 {
             bail!("--pairs 0 would measure nothing");
         }
+        if let Some(pid) = agents()?.first() {
+            bail!(
+                "an agent runs (process {pid}), whose programs look at each call of the machine, those of what is compared with too; \
+                 end it first, `cargo xtask lab down` if it is a lab's"
+            );
+        }
         if !self.no_build {
             setup::run(root, setup::Options { quiet: true, ..setup::Options::default() })?;
             setup::bench()?;
@@ -118,10 +125,45 @@ impl Common {
     }
 }
 
+/// The processes that are agents.
+fn agents() -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").context("reading /proc")? {
+        let entry = entry.context("reading /proc")?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // It may have ended since.
+        if fs::read(entry.path().join("cmdline")).is_ok_and(|line| is_agent(&line)) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a command line, each word of which ends in a zero, is `migrate agent`'s.
+fn is_agent(line: &[u8]) -> bool {
+    let mut words = line.split(|byte| *byte == 0);
+    let program = words.next().unwrap_or_default();
+    program.rsplit(|byte| *byte == b'/').next() == Some(b"migrate") && words.any(|word| word == b"agent")
+}
+
 pub fn run(root: &Path, args: &BenchArgs) -> Result<ExitCode> {
     match &args.what {
         What::Record(args) => record::run(root, args),
         What::Serialise(args) => serialise::run(root, args),
         What::Attach(args) => attach::run(root, args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_agent;
+
+    #[test]
+    fn an_agent_is_told_by_its_command_line() {
+        assert!(is_agent(b"/opt/bin/migrate\0agent\0--socket\0x\0"));
+        assert!(is_agent(b"migrate\0--json\0agent\0"));
+        assert!(!is_agent(b"migrate\0ps\0"));
+        assert!(!is_agent(b"vim\0migrate\0agent\0"));
+        assert!(!is_agent(b""));
     }
 }
