@@ -76,6 +76,11 @@ impl Pair {
     pub fn ratio(&self) -> f64 {
         self.recorded / self.plain
     }
+
+    /// The same for each second in which the containers' CPU was not idle.
+    pub fn ratio_of_cpu(&self) -> Option<f64> {
+        Some(self.ratio() * self.plain_busy? / self.recorded_busy?)
+    }
 }
 
 /// Runs `count` pairs.
@@ -103,6 +108,13 @@ mod tests {
         assert_eq!(spread, Spread { median: 3.0, low: 2.0, high: 4.0 });
         assert_eq!(Spread::of([1.0, 2.0]).median, 1.5);
         assert_eq!(Spread::of([7.0]), Spread { median: 7.0, low: 7.0, high: 7.0 });
+    }
+
+    #[test]
+    fn a_cpu_that_was_idle_for_half_of_the_time_gives_twice_as_much() {
+        let busy = |per_s, busy| Run { per_s, busy: Some(busy) };
+        assert_eq!(Pair::new(busy(45.0, 0.5), busy(100.0, 1.0)).ratio_of_cpu(), Some(0.9));
+        assert_eq!(Pair::new(Run { per_s: 45.0, busy: None }, busy(100.0, 1.0)).ratio_of_cpu(), None);
     }
 
     #[test]

@@ -46,6 +46,8 @@ struct Row {
     /// Of throughput recorded and serialised / neither.
     #[serde(flatten)]
     verdict: Verdict,
+    /// The same for each second in which the server's CPU was not idle, where the load leaves it idle: what its CPU gives.
+    ratio_of_cpu: f64,
     serialised_per_s: f64,
     plain_per_s: f64,
     /// The share of the time in which the server's CPU was not idle: where it is near 1, the server was the slower side.
@@ -58,6 +60,7 @@ impl Row {
     fn new(workload: &Workload, runs: Vec<Pair>) -> Self {
         Self {
             verdict: Verdict::of(workload, &runs),
+            ratio_of_cpu: Spread::of(runs.iter().filter_map(Pair::ratio_of_cpu)).median,
             serialised_per_s: Spread::of(runs.iter().map(|pair| pair.recorded)).median,
             plain_per_s: Spread::of(runs.iter().map(|pair| pair.plain)).median,
             serialised_busy: Spread::of(runs.iter().filter_map(|pair| pair.recorded_busy)).median,
@@ -70,7 +73,8 @@ impl Row {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.verdict.line("serialised and recorded / neither"))?;
-        write!(f, "; the server's CPU was busy for {:.3} and {:.3} of the time", self.serialised_busy, self.plain_busy)
+        write!(f, "; the server's CPU was busy for {:.3} and {:.3} of the time", self.serialised_busy, self.plain_busy)?;
+        write!(f, ", {:.4} for each second of that", self.ratio_of_cpu)
     }
 }
 
