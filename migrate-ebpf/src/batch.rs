@@ -49,9 +49,11 @@ impl Batch {
         get(&raw const self.slot) == slot && get(&raw const self.filled) < ENOUGH_BYTES as u64
     }
 
-    /// Has room for another record of the slot.
+    /// Has room for another record of the slot, and nobody hand it over until [`Batch::close`] or [`Batch::give_up`].
     #[inline(always)]
     pub fn make_room(&mut self, slot: u32) {
+        // Before the flush: a `hand_over` in its middle would hand over the same records.
+        set(&raw mut self.busy, 1);
         if !self.takes(slot) {
             flush();
             set(&raw mut self.slot, slot);
@@ -64,10 +66,9 @@ impl Batch {
         get(&raw const self.mm) == mm
     }
 
-    /// Where the next record is to be written; [`Batch::close`] must follow, or [`Batch::give_up`]. It has at most [`RECORD_BYTES`].
+    /// Where the next record is to be written, behind [`Batch::make_room`]. It has at most [`RECORD_BYTES`].
     #[inline(always)]
     pub fn open(&mut self) -> *mut u8 {
-        set(&raw mut self.busy, 1);
         // The mask changes nothing but what the verifier knows.
         let at = get(&raw const self.filled) as usize & PLACES;
         // SAFETY: there are as many bytes and RECORD_BYTES more.
@@ -94,7 +95,6 @@ impl Batch {
 #[inline(always)]
 pub fn begin(slot: u32) -> Option<*mut u8> {
     let batch = maps::batch()?;
-    set(&raw mut batch.busy, 1);
     batch.make_room(slot);
     Some(batch.open())
 }

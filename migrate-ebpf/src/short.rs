@@ -4,19 +4,15 @@
 //! of its cost. What is the same from one such call to the next is known on their CPU; where anything is not, nothing has been done, and the call
 //! takes the way of all. The record is the same.
 
-use core::ffi::c_void;
-
-use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use migrate_common::maps::{Container, mode};
-use migrate_common::record::{HEADER_BYTES, Header, Kind, SEGMENT_BYTES};
+use migrate_common::record::{HEADER_BYTES, Header, Kind};
 use migrate_common::syscalls::{GroupSet, krow_flags};
 
 use crate::batch::OUTPUT_BYTES;
-use crate::kernel::{Kptr, load, offset};
-use crate::maps::{Cpu, ROWS, SEQUENCE, TURNS};
+use crate::kernel::{Kptr, forget, load, offset};
+use crate::maps::{Cpu, ROWS, TURNS};
 use crate::sys_exit::TS_COMPAT;
-use crate::turns::TURN_NS;
-use crate::{clock, clocks, container, hold};
+use crate::{clock, clocks, container, emit, hold, payload, turns};
 
 /// include/uapi/asm-generic/errno-base.h: the first errors end a call, and nothing else.
 const ERANGE: i64 = 34;
@@ -50,10 +46,9 @@ pub fn tell(cpu: &mut Cpu, container: &Container, task: Kptr, regs: Kptr, ret: i
     let fd: u64 = load(regs, offset!(regs_di));
     let Some(class) = cpu.descriptors.class(task, fd & 0xffff_ffff) else { return false };
     let now = clock::tick_ns();
-    if turn.task != host_tid || (now.saturating_sub(turn.since_ns) > TURN_NS && now != turn.looked_ns) {
+    if turn.task != host_tid || turns::is_to_be_looked_at(turn, now) {
         return false;
     }
-    let Some(next) = SEQUENCE.get_ptr_mut(slot) else { return false };
     let batch = &mut cpu.batch;
     batch.make_room(slot);
     if container.mode & mode::CLOCKS != 0 && !batch.expects(load(task, offset!(task_mm))) {
@@ -62,27 +57,20 @@ pub fn tell(cpu: &mut Cpu, container: &Container, task: Kptr, regs: Kptr, ret: i
     }
     let entry = batch.open();
     let mut len = HEADER_BYTES;
-    // SAFETY: there is room for a record with as many bytes of output, 8-byte aligned, and the verifier checks that all writes are within. The
-    // helper checks the task's address. Of the number, as in `emit`: no other CPU numbers records of the slot.
+    // SAFETY: there is room for a record with as many bytes of output, 8-byte aligned, and the verifier checks that all writes are within.
     unsafe {
         if output != 0 {
-            let addr: u64 = load(regs, offset!(regs_si));
-            // Where the last word of the data starts.
-            let last = (output - 1) & (OUTPUT_BYTES as u64 - 8);
-            let segment = entry.add(HEADER_BYTES);
-            let data = segment.add(SEGMENT_BYTES);
-            segment.cast::<u64>().write(addr);
-            segment.add(8).cast::<u64>().write(output);
-            // Padding first: the last word, before the data covers most of it.
-            data.add(last as usize).cast::<u64>().write(0);
-            if bpf_probe_read_user(data.cast(), output as u32, addr as *const c_void) != 0 {
+            let Some(written) = payload::write_output::<OUTPUT_BYTES>(entry, load(regs, offset!(regs_si)), output) else {
                 batch.give_up();
                 return false;
-            }
-            len = HEADER_BYTES + SEGMENT_BYTES + last as usize + 8;
+            };
+            len = written;
         }
-        let seq = next.read_volatile();
-        next.write_volatile(seq.wrapping_add(1));
+        // Only now: where it is told otherwise it has no number yet.
+        let Some(numbered) = emit::number_of(task, slot, true) else {
+            batch.give_up();
+            return false;
+        };
         entry.cast::<Header>().write(Header {
             len: len as u32,
             kind: Kind::Syscall as u8,
@@ -90,7 +78,7 @@ pub fn tell(cpu: &mut Cpu, container: &Container, task: Kptr, regs: Kptr, ret: i
             flags: 0,
             slot,
             tid: turn.tid,
-            seq,
+            seq: numbered.seq,
             time_ns: now,
             nr,
             host_tid,
@@ -106,8 +94,8 @@ pub fn tell(cpu: &mut Cpu, container: &Container, task: Kptr, regs: Kptr, ret: i
         });
     }
     batch.close(len);
-    if cpu.unwoken_bytes == 0 && container::holds(container) {
-        cpu.unwoken_bytes = 1;
+    // By the word itself first, which lies near: nearly always it says no.
+    if forget(&cpu.unwoken_bytes) == 0 && container::holds(container) && emit::has_woken() {
         hold::if_filling();
     }
     true

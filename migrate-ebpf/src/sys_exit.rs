@@ -96,7 +96,7 @@ fn record(container: &Container, task: Kptr, regs: Kptr, ret: i64) {
     if container.groups & possible(group) == 0 {
         return;
     }
-    // Not of what the call itself is told to be: that is known from before.
+    // Before its own descriptor is looked at, which is kept as it is behind the call.
     if row.is_none_or(|row| row.flags & krow_flags::KEEPS == 0)
         && let Some(descriptors) = maps::descriptors()
     {

@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use migrate_common::maps::{Container, hold as reason};
+use migrate_common::maps::{Container, Turn, hold as reason};
 use migrate_common::record::flags;
 
 use crate::emit::Event;
@@ -33,7 +33,7 @@ const PF_EXITING: u32 = 4;
 
 /// How long a task may hold the CPU, in ns, until the next of its calls ends its turn: what the fair class gives, too. Ending it costs
 /// a signal, which the program sends by an interrupt, and a stop for the tracer.
-pub const TURN_NS: u64 = 3_000_000;
+const TURN_NS: u64 = 3_000_000;
 
 /// Bytes of the stack that a [`Left`] has behind a call, where the record before it tells the place.
 pub const STACK_BYTES: usize = 64;
@@ -153,14 +153,20 @@ pub fn after_call(container: &Container, task: Kptr) {
     let Some(turn) = TURNS.get_ptr_mut(container.slot) else { return };
     // SAFETY: the tasks of the slot run on this CPU, and so does this program, which is not interrupted by another of ours.
     let turn = unsafe { &mut *turn };
-    // It may have begun behind this tick. Whether others wait is looked at once a tick: that lies in lines that no cache has.
     let now = clock::tick_ns();
-    if now.saturating_sub(turn.since_ns) > TURN_NS && now != turn.looked_ns {
+    if is_to_be_looked_at(turn, now) {
         turn.looked_ns = now;
         if runnable(task) > 1 && hold::send(reason::ROTATE) {
             turn.since_ns = now;
         }
     }
+}
+
+/// Whether a turn has lasted so long that it ends if others wait. That is looked at once a tick: it lies in lines that no cache has. The turn
+/// may have begun behind this tick.
+#[inline(always)]
+pub fn is_to_be_looked_at(turn: &Turn, now: u64) -> bool {
+    now.saturating_sub(turn.since_ns) > TURN_NS && now != turn.looked_ns
 }
 
 /// Run by userspace on a CPU, in an interrupt there: 1 if the task that runs there is of this slot, others wait, and its turn has lasted for

@@ -102,27 +102,27 @@ pub const fn choice_key(nr: u16, value: u32) -> u64 {
 
 /// Calls that change nobody's descriptors, of those that programs make most. fanotify's and userfaultfd's reads make new ones, at numbers
 /// where none is.
-const KEEPING: [u16; 20] = [
-    0,   // read
-    1,   // write
-    7,   // poll
-    17,  // pread64
-    18,  // pwrite64
-    19,  // readv
-    20,  // writev
-    23,  // select
-    24,  // sched_yield
-    28,  // madvise
-    35,  // nanosleep
-    44,  // sendto
-    45,  // recvfrom
-    96,  // gettimeofday
-    201, // time
-    202, // futex
-    228, // clock_gettime
-    230, // clock_nanosleep
-    232, // epoll_wait
-    281, // epoll_pwait
+const KEEPING: [&str; 20] = [
+    "read",
+    "write",
+    "poll",
+    "pread64",
+    "pwrite64",
+    "readv",
+    "writev",
+    "select",
+    "sched_yield",
+    "madvise",
+    "nanosleep",
+    "sendto",
+    "recvfrom",
+    "gettimeofday",
+    "time",
+    "futex",
+    "clock_gettime",
+    "clock_nanosleep",
+    "epoll_wait",
+    "epoll_pwait",
 ];
 
 /// Whether [`krow_flags::PLAIN`] is true of a row whose call keeps descriptors.
@@ -170,7 +170,7 @@ impl KRow {
         if row.moves_offset() {
             k.flags |= krow_flags::OFFSET;
         }
-        if KEEPING.contains(&row.nr) {
+        if KEEPING.contains(&row.name) {
             k.flags |= krow_flags::KEEPS | if is_plain(row) { krow_flags::PLAIN } else { 0 };
         }
         k

@@ -107,9 +107,27 @@ fn send_within<const ROOM: usize>(numbered: Numbered, event: &mut Event, addr: u
 /// There is room for it, 8-byte aligned.
 #[inline(always)]
 unsafe fn write_one<const ROOM: usize>(entry: *mut u8, numbered: &Numbered, event: &mut Event, addr: u64, len: u64) -> usize {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let written = write_output::<ROOM>(entry, addr, len);
+        // After a call that failed that is no wonder: the kernel did not reach it either.
+        if written.is_none() && event.ret >= 0 {
+            event.flags |= flags::FAULT;
+        }
+        let bytes = written.unwrap_or(HEADER_BYTES);
+        entry.cast::<Header>().write(numbered.header(event, bytes));
+        bytes
+    }
+}
+
+/// Writes the output of such a record, behind its header's place. The record's length; none if the task's memory cannot be read.
+///
+/// # Safety
+/// As of [`write_one`].
+#[inline(always)]
+pub unsafe fn write_output<const ROOM: usize>(entry: *mut u8, addr: u64, len: u64) -> Option<usize> {
     // Where the last word of the data starts: after the mask at most ROOM - 8 for the verifier, too.
     let last = (len - 1) & (ROOM as u64 - 8);
-    let mut bytes = HEADER_BYTES + SEGMENT_BYTES + last as usize + 8;
     // SAFETY: as the caller promises, and the verifier checks that all writes are within. The helper checks the task's address.
     unsafe {
         let segment = entry.add(HEADER_BYTES);
@@ -118,16 +136,9 @@ unsafe fn write_one<const ROOM: usize>(entry: *mut u8, numbered: &Numbered, even
         segment.add(8).cast::<u64>().write(len);
         // Padding first: the last word, before the data covers most of it.
         data.add(last as usize).cast::<u64>().write(0);
-        if bpf_probe_read_user(data.cast(), len as u32, addr as *const c_void) != 0 {
-            bytes = HEADER_BYTES;
-            // After a call that failed that is no wonder: the kernel did not reach it either.
-            if event.ret >= 0 {
-                event.flags |= flags::FAULT;
-            }
-        }
-        entry.cast::<Header>().write(numbered.header(event, bytes));
+        let failed = bpf_probe_read_user(data.cast(), len as u32, addr as *const c_void) != 0;
+        (!failed).then_some(HEADER_BYTES + SEGMENT_BYTES + last as usize + 8)
     }
-    bytes
 }
 
 /// Sends a record with what the call wrote by `row`, whatever that is.
