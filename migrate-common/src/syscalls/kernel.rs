@@ -127,11 +127,7 @@ const KEEPING: [&str; 20] = [
 
 /// Whether [`krow_flags::PLAIN`] is true of a row whose call keeps descriptors.
 fn is_plain(row: &Row) -> bool {
-    let outs = match row.outs {
-        [] => true,
-        [Out { len: Len::Ret(_), when: When::Positive, .. }] => true,
-        _ => false,
-    };
+    let outs = matches!(row.outs, [] | [Out { len: Len::Ret(_), when: When::Positive, .. }]);
     let policy = matches!(row.policy, Policy::Inject | Policy::OwnElseInject | Policy::Output);
     outs && policy && row.fd == Fd::Arg(0) && row.select.is_none()
 }

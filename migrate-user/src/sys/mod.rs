@@ -32,5 +32,6 @@ pub mod sockaddr;
 pub mod sockopt;
 pub mod syscall_instruction;
 pub mod tcp_repair;
+pub mod threads;
 pub mod userfaultfd;
 pub mod vdso;

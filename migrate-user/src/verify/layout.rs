@@ -34,6 +34,15 @@ pub struct Layout {
     memory: Memory,
 }
 
+/// Where the pages of a space are.
+struct Found {
+    space: Space,
+    /// All of them: the first's number, and how many.
+    runs: Vec<(u64, u64)>,
+    /// Those whose hashes are not known. Of an object they are all, each where a process maps it.
+    fresh: Vec<Piece>,
+}
+
 impl Layout {
     /// Of these tasks, one of each process: any that has not ended shows its memory, the first may have.
     pub fn of(tasks: &[Task]) -> Result<Self, VerifyError> {
@@ -66,7 +75,7 @@ impl Layout {
     }
 
     fn look(&self, with_objects: bool, tracking: &Tracking) -> Result<Delta, VerifyError> {
-        let mut spaces: Vec<(Space, Vec<(u64, u64)>, Vec<Piece>)> = Vec::new();
+        let mut spaces: Vec<Found> = Vec::new();
         let mut objects: BTreeMap<u32, BTreeMap<u64, (i32, u64)>> = BTreeMap::new();
         // Parts of objects all of whose pages are known from another process.
         let mut whole = HashSet::new();
@@ -97,25 +106,25 @@ impl Layout {
             let mut runs = Vec::new();
             own.all.iter().for_each(|piece| push(&mut runs, piece.address / PAGE_BYTES, piece.pages));
             let fresh = if tracking.has(process.tid, process.pid) { fresh(&own, tracking.tables().get(&space)) } else { own.all };
-            spaces.push((space, runs, fresh));
+            spaces.push(Found { space, runs, fresh });
         }
         for (object, pages) in objects {
             let mut runs = Vec::new();
             pages.keys().for_each(|number| push(&mut runs, *number, 1));
             let pieces = pages.values().map(|(pid, address)| Piece { pid: *pid, address: *address, pages: 1 }).collect();
-            spaces.push((Space::Object(object), runs, pieces));
+            spaces.push(Found { space: Space::Object(object), runs, fresh: pieces });
         }
         let processes = self.processes.iter();
         let processes = processes.map(|process| Mappings { tid: process.tid, mappings: process.mappings.clone() }).collect();
-        let pieces: Vec<&[Piece]> = spaces.iter().map(|(_, _, pieces)| pieces.as_slice()).collect();
+        let pieces: Vec<&[Piece]> = spaces.iter().map(|found| found.fresh.as_slice()).collect();
         let hashes = hash_all(&pieces, &self.memory)?;
-        let spaces = spaces.into_iter().zip(hashes).map(|((space, runs, pieces), hashes)| {
-            let mut fresh = Vec::new();
+        let spaces = spaces.into_iter().zip(hashes).map(|(Found { space, runs, fresh }, hashes)| {
+            let mut hashed = Vec::new();
             match space {
-                Space::Process(_) => pieces.iter().for_each(|piece| push(&mut fresh, piece.address / PAGE_BYTES, piece.pages)),
-                Space::Object(_) => fresh.clone_from(&runs),
+                Space::Process(_) => fresh.iter().for_each(|piece| push(&mut hashed, piece.address / PAGE_BYTES, piece.pages)),
+                Space::Object(_) => hashed.clone_from(&runs),
             }
-            SpaceDelta { runs, fresh: Hashed { space, runs: fresh, hashes: Bytes(hashes) } }
+            SpaceDelta { runs, fresh: Hashed { space, runs: hashed, hashes: Bytes(hashes) } }
         });
         Ok(Delta { processes, spaces: spaces.collect() })
     }

@@ -102,7 +102,7 @@ fn main() -> ExitCode {
         }
         Load::Throughput { clients, seconds } => return throughput(common, clients, seconds),
     };
-    client::say(&Event::Report(report));
+    client::say(&Event::Report(Box::new(report)));
     ExitCode::SUCCESS
 }
 

@@ -36,7 +36,7 @@ pub enum Event {
     /// Every connection that is still there has had a correct answer since the last mark.
     Served,
     /// The last line.
-    Report(Report),
+    Report(Box<Report>),
 }
 
 /// What a client is told while it runs: one word a line.

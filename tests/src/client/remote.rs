@@ -103,7 +103,7 @@ impl Remote {
     /// Stops it and returns what it counted.
     pub fn stop(mut self) -> Result<Report, RemoteError> {
         self.order("stop");
-        self.wait("report", REPORT_LIMIT, |event| if let Event::Report(report) = event { Some(report) } else { None })
+        self.wait("report", REPORT_LIMIT, |event| if let Event::Report(report) = event { Some(*report) } else { None })
     }
 
     fn order(&mut self, word: &str) {

@@ -9,6 +9,7 @@
 use super::{Gate, GateEvent};
 use crate::sys::kcmp;
 use crate::sys::ptrace::{self, Pid, Regs, Resume};
+use crate::sys::threads;
 use crate::verify::EndPrint;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -149,9 +150,9 @@ impl<F: FnMut(GateEvent)> Gate<F> {
 
     /// The tasks of a process that have not ended and do not stand before their end, but for `but`.
     fn others(&self, tgid: Pid, but: Pid) -> Vec<Pid> {
-        let Ok(tasks) = std::fs::read_dir(format!("/proc/{tgid}/task")) else { return Vec::new() };
-        let numbers = tasks.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<Pid>().ok());
-        numbers.filter(|pid| *pid != but && !self.ends.is_held(*pid) && !ptrace::is_zombie(*pid).unwrap_or(true)).collect()
+        threads::of(tgid)
+            .filter(|pid| *pid != but && !self.ends.is_held(*pid) && !ptrace::is_zombie(*pid).unwrap_or(true))
+            .collect()
     }
 }
 

@@ -13,6 +13,7 @@ use super::standing::{Failed, Standing};
 use super::{Gate, GateEvent};
 use crate::sys::kcmp;
 use crate::sys::ptrace::{self, Pid};
+use crate::sys::threads;
 use crate::sys::userfaultfd::{self, Userfaultfd};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,13 +58,12 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         if tgid == child || tracks.has(tgid) || !kcmp::same_table(maker, child).unwrap_or(false) {
             return None;
         }
-        std::fs::read_dir(format!("/proc/{tgid}/task")).is_ok_and(|tasks| tasks.count() == 2).then_some(tgid)
+        (threads::of(tgid).count() == 2).then_some(tgid)
     }
 
     /// The agent has asked for a task, which stands behind a call. Others of its process would see what it does.
     pub(super) fn asked(&mut self, pid: Pid) {
-        let alone = std::fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|tasks| tasks.count() == 1);
-        if alone && self.shares_table_with_nobody(pid) {
+        if threads::of(pid).count() == 1 && self.shares_table_with_nobody(pid) {
             self.track(pid, pid);
         }
     }

@@ -6,6 +6,7 @@
 use super::for_each_task;
 use crate::sys::affinity::{self, CpuSet};
 use crate::sys::sched;
+use crate::sys::threads;
 use std::convert::Infallible;
 
 /// Where the agent's threads are.
@@ -19,7 +20,8 @@ impl Aloof {
     /// Leaves the CPUs in `taken` to others, as long as one is left; the others are the threads' again. Threads that have chosen their CPUs
     /// themselves stay there, and so do those that do not wait for tasks that take turns. New ones are where those are that start them.
     pub(super) fn keep_off(&mut self, taken: &[usize]) {
-        self.keep(&threads, taken);
+        let pid = std::process::id().cast_signed();
+        self.keep(&|| threads::of(pid).collect(), taken);
     }
 
     fn keep(&mut self, threads: &dyn Fn() -> Vec<i32>, taken: &[usize]) {
@@ -44,12 +46,6 @@ impl Aloof {
 /// Whether the thread is where all are.
 fn is_placed(tid: i32, now: &CpuSet) -> bool {
     affinity::of(tid).is_ok_and(|cpus| cpus == *now) && sched::is_fifo(tid).is_ok_and(|above| !above)
-}
-
-/// Of this process.
-fn threads() -> Vec<i32> {
-    let entries = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 #[cfg(test)]

@@ -256,20 +256,12 @@ impl<B: Backend> Engine<B> {
 
     /// A call took signals that were not delivered: rt_sigtimedwait, or a read of a signalfd.
     pub(super) fn note_taken_timers(&mut self, record: &Record) -> Result<()> {
-        let number = i64::from(record.head.nr);
-        let by_descriptor = number == libc::SYS_read && record.class() == Class::Anon;
-        if self.timers.armed.is_empty() || !(by_descriptor || number == libc::SYS_rt_sigtimedwait) {
+        if self.timers.armed.is_empty() {
             return Ok(());
         }
-        let tgid = self.task(record)?.tgid;
-        for segment in record.segments() {
-            if by_descriptor {
-                for id in segment.bytes.chunks_exact(SIGNALFD_INFO_BYTES).filter_map(TimerId::of_signalfd) {
-                    self.timers.note(tgid, id, record.head.time_ns);
-                }
-            } else if let Some(id) = segment.bytes.first_chunk().and_then(TimerId::of_siginfo) {
-                self.timers.note(tgid, id, record.head.time_ns);
-            }
+        for id in taken(record) {
+            let tgid = self.task(record)?.tgid;
+            self.timers.note(tgid, id, record.head.time_ns);
         }
         Ok(())
     }
@@ -285,9 +277,21 @@ impl<B: Backend> Engine<B> {
     }
 }
 
+/// The timers whose signals a call took that were not delivered.
+fn taken(record: &Record) -> impl Iterator<Item = TimerId> {
+    type Tell = fn(&[u8]) -> Option<TimerId>;
+    let (size, id): (usize, Tell) = match (i64::from(record.head.nr), record.class()) {
+        (libc::SYS_read, Class::Anon) => (SIGNALFD_INFO_BYTES, TimerId::of_signalfd),
+        (libc::SYS_rt_sigtimedwait, _) => (SIGINFO_BYTES, |info| TimerId::of_siginfo(info.first_chunk()?)),
+        _ => (usize::MAX, |_| None),
+    };
+    record.segments().flat_map(move |segment| segment.bytes.chunks_exact(size).filter_map(id))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use migrate_common::record::Kind;
 
     /// On the container's clock everything is a second less.
     fn at(host_ns: u64) -> Now {
@@ -369,6 +373,33 @@ mod tests {
         assert!(timer(10, 0).has_sent(&info(libc::SIGALRM, libc::SI_KERNEL, 0)));
         assert!(!timer(10, 0).has_sent(&info(libc::SIGALRM, libc::SI_USER, 0)));
         assert!(!timer(10, 0).has_sent(&info(libc::SIGPROF, libc::SI_KERNEL, 0)));
+    }
+
+    #[test]
+    fn a_call_that_takes_signals_tells_whose_they_were() {
+        let at = |bytes: usize, timer_at: usize, signal: i32, code: i32, timer: i32| {
+            let mut info = vec![0; bytes];
+            for (at, value) in [(0, signal), (8, code), (timer_at, timer)] {
+                info[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+            }
+            info
+        };
+        let record = |nr: i64, class: Class, bytes: &[u8]| {
+            let mut record = Record { head: Default::default(), payload: Vec::new() };
+            (record.head.kind, record.head.nr, record.head.class) = (Kind::Syscall as u8, nr as i32, class as u8);
+            record.push_segment(0x1000, bytes);
+            record
+        };
+        let of = |record: &Record| taken(record).collect::<Vec<_>>();
+        let waited = at(SIGINFO_BYTES, 16, libc::SIGRTMIN(), SI_TIMER, 3);
+        assert_eq!(of(&record(libc::SYS_rt_sigtimedwait, Class::None, &waited)), [TimerId::Posix(3)]);
+        let alarm = at(SIGNALFD_INFO_BYTES, 24, libc::SIGALRM, libc::SI_KERNEL, 0);
+        let sent = at(SIGNALFD_INFO_BYTES, 24, libc::SIGALRM, libc::SI_USER, 0);
+        let two = [alarm.as_slice(), &sent, &at(SIGNALFD_INFO_BYTES, 24, libc::SIGRTMIN(), SI_TIMER, 5)].concat();
+        let both = [TimerId::Interval(libc::ITIMER_REAL as u64), TimerId::Posix(5)];
+        assert_eq!(of(&record(libc::SYS_read, Class::Anon, &two)), both);
+        assert_eq!(of(&record(libc::SYS_read, Class::Inet, &two)), [], "what a peer sent is no signal");
+        assert_eq!(of(&record(libc::SYS_read, Class::Anon, &7_u64.to_ne_bytes())), [], "a timerfd's count");
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub fn bitset(chain: &mut Chain) -> Result {
             crate::kit::clock::sleep_ms(1)?;
         }
         check_eq!(woken, 2, "waiters with bits {bits}");
-        thread::until(|| state.order.len() % 2 == 0)?;
+        thread::until(|| state.order.len().is_multiple_of(2))?;
     }
     threads.into_iter().try_for_each(thread::join)?;
     let bits: Vec<u64> = state.order.take(chain)?.into_iter().map(|word| word & 0xff).collect();

@@ -63,7 +63,6 @@ pub fn names(chain: &mut Chain) -> Result {
     let mut threads = Vec::new();
     for index in 0..4u32 {
         let state = Arc::clone(&shared);
-        let own = own.clone();
         threads.push(std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || -> Result<i32> {
             own(&format!("worker-{index}"))?;
             state.0.note(by(index as usize, tid() as u64));

@@ -15,8 +15,8 @@
 
 mod futex;
 mod ledger;
-mod locks;
 mod objects;
+mod room;
 mod shm;
 mod steps;
 mod threads;

@@ -2,8 +2,8 @@
 //! the locks are in anonymous memory, inherited; half in a POSIX shared memory file, which each process maps by its name.
 
 use super::ledger::{Ledger, What};
-use super::locks::{Locks, MEETING, map};
 use super::objects::Scope;
+use super::room::{Locks, MEETING, map};
 use super::steps::Worker;
 use crate::kit::process::{fork, join, pid};
 use crate::kit::{Chain, Result, clock, fd, signal};

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ledger::{Ledger, What};
-use super::locks::{Locks, MEETING, PERMITS, PLACES, ROBUST};
 use super::objects::{Got, Scope};
+use super::room::{Locks, MEETING, PERMITS, PLACES, ROBUST};
 use crate::kit::chain::mix;
 use crate::kit::clock::{MS_NS, timespec};
 use crate::kit::{Result, fd};

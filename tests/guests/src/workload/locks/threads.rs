@@ -5,8 +5,8 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::ledger::{Ledger, What};
-use super::locks::{Locks, MEETING, map};
 use super::objects::Scope;
+use super::room::{Locks, MEETING, map};
 use super::steps::Worker;
 use crate::kit::process::exit_now;
 use crate::kit::{Chain, Result, signal};
