@@ -48,55 +48,24 @@ impl Batch {
     fn takes(&self, slot: u32) -> bool {
         get(&raw const self.slot) == slot && get(&raw const self.filled) < ENOUGH_BYTES as u64
     }
-
-    /// Has room for another record of the slot, and nobody hand it over until [`Batch::close`] or [`Batch::give_up`].
-    #[inline(always)]
-    pub fn make_room(&mut self, slot: u32) {
-        // Before the flush: a `hand_over` in its middle would hand over the same records.
-        set(&raw mut self.busy, 1);
-        if !self.takes(slot) {
-            flush();
-            set(&raw mut self.slot, slot);
-        }
-    }
-
-    /// Whether a record for clock readings in this memory is among what waits, or none is needed.
-    #[inline(always)]
-    pub fn expects(&self, mm: u64) -> bool {
-        get(&raw const self.mm) == mm
-    }
-
-    /// Where the next record is to be written, behind [`Batch::make_room`]. It has at most [`RECORD_BYTES`].
-    #[inline(always)]
-    pub fn open(&mut self) -> *mut u8 {
-        // The mask changes nothing but what the verifier knows.
-        let at = get(&raw const self.filled) as usize & PLACES;
-        // SAFETY: there are as many bytes and RECORD_BYTES more.
-        unsafe { self.bytes.as_mut_ptr().add(BATCH_BYTES + at) }
-    }
-
-    /// The record has `len` bytes.
-    #[inline(always)]
-    pub fn close(&mut self, len: usize) {
-        set(&raw mut self.records, get(&raw const self.records) + 1);
-        set(&raw mut self.filled, get(&raw const self.filled) + len as u64);
-        set(&raw mut self.busy, 0);
-    }
-
-    /// There is no record.
-    #[inline(always)]
-    pub fn give_up(&mut self) {
-        set(&raw mut self.busy, 0);
-    }
 }
 
-/// Where the next record of a slot is to be written, and its number within what waits; [`end`] must follow. It has at most
-/// [`RECORD_BYTES`].
+/// Where the next record of a slot is to be written; nobody hands anything over until [`end`] or [`give_up`], which must follow. It has at
+/// most [`RECORD_BYTES`].
 #[inline(always)]
 pub fn begin(slot: u32) -> Option<*mut u8> {
     let batch = maps::batch()?;
-    batch.make_room(slot);
-    Some(batch.open())
+    // Before the flush: a `hand_over` in its middle would hand over the same records.
+    set(&raw mut batch.busy, 1);
+    if !batch.takes(slot) {
+        flush();
+    }
+    let batch = maps::batch()?;
+    set(&raw mut batch.slot, slot);
+    // The mask changes nothing but what the verifier knows.
+    let at = get(&raw const batch.filled) as usize & PLACES;
+    // SAFETY: there are as many bytes and RECORD_BYTES more.
+    Some(unsafe { batch.bytes.as_mut_ptr().add(BATCH_BYTES + at) })
 }
 
 /// As [`begin`], and where that is among what waits.
@@ -110,7 +79,7 @@ pub fn begin_at(slot: u32) -> Option<(*mut u8, u64)> {
 /// Whether what waits is of this slot, and a record for clock readings in this memory is among it, or none is needed.
 #[inline(always)]
 pub fn expects(slot: u32, mm: u64) -> bool {
-    maps::batch().is_some_and(|batch| batch.expects(mm) && get(&raw const batch.slot) == slot)
+    maps::batch().is_some_and(|batch| get(&raw const batch.mm) == mm && get(&raw const batch.slot) == slot)
 }
 
 /// This memory is another process's from here on than what waits may know it for.
@@ -153,20 +122,29 @@ pub fn fill(mm: u64) {
 /// The record that was begun has `len` bytes.
 #[inline(always)]
 pub fn end(len: usize) {
+    let Some(batch) = maps::batch() else { return };
+    set(&raw mut batch.records, get(&raw const batch.records) + 1);
+    set(&raw mut batch.filled, get(&raw const batch.filled) + len as u64);
+    set(&raw mut batch.busy, 0);
+}
+
+/// There is no record.
+#[inline(always)]
+pub fn give_up() {
     if let Some(batch) = maps::batch() {
-        batch.close(len);
+        set(&raw mut batch.busy, 0);
     }
 }
 
 /// Hands over what waits on this CPU, and counts it.
 #[inline(never)]
 pub fn flush() -> u64 {
-    let Some(batch) = maps::batch() else { return 0 };
-    let (filled, records) = (get(&raw const batch.filled), get(&raw const batch.records));
-    if filled == 0 {
+    if maps::batch().is_none_or(|batch| get(&raw const batch.filled) == 0) {
         return 0;
     }
     fill(load(task::current(), offset!(task_mm)));
+    let Some(batch) = maps::batch() else { return 0 };
+    let (filled, records) = (get(&raw const batch.filled), get(&raw const batch.records));
     set(&raw mut batch.mm, 0);
     set(&raw mut batch.filled, 0);
     set(&raw mut batch.records, 0);

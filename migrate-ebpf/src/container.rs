@@ -83,14 +83,8 @@ pub fn recording() -> Option<Container> {
 /// As [`recording`], of any task.
 #[inline(always)]
 pub fn recording_of(task: Kptr) -> Option<Container> {
-    recording_by(maps::asked()?, task)
-}
-
-/// As [`recording_of`], by what this CPU was last asked for.
-#[inline(always)]
-pub fn recording_by(asked: &mut Asked, task: Kptr) -> Option<Container> {
     // SAFETY: a value of a map without deletion under us: the kernel frees it after the program has ended.
-    let container = unsafe { with_id(cgroup_id(asked, task))?.read() };
+    let container = unsafe { of(task)?.read() };
     (container.phase == phase::RECORDING).then_some(container)
 }
 

@@ -119,62 +119,34 @@ pub static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static KNOWN: Array<Known> = Array::with_max_entries(1, 0);
 
-/// The value of [`CPU`].
-#[repr(C)]
-pub struct Cpu {
+/// The parts of [`Cpu`], each with a function of its name that gives it. A program may hold several at a time: they do not overlap.
+macro_rules! parts {
+    ($($(#[$doc:meta])* $name:ident: $type:ty,)*) => {
+        /// The value of [`CPU`].
+        #[repr(C)]
+        struct Cpu {
+            $($(#[$doc])* $name: $type,)*
+        }
+
+        $($(#[$doc])*
+        #[inline(always)]
+        pub fn $name() -> Option<&'static mut $type> {
+            let cpu = CPU.get_ptr_mut(0)?;
+            // SAFETY: as in `own`; the reference is to this part alone.
+            Some(unsafe { &mut (*cpu).$name })
+        })*
+    };
+}
+
+parts! {
     /// The cgroup that it was last asked for.
-    pub asked: Asked,
+    asked: Asked,
     /// Bytes put into the ring since it last woke the reader.
-    pub unwoken_bytes: u64,
+    unwoken_bytes: u64,
     /// Small records that wait to be handed to the ring.
-    pub batch: Batch,
-    pub descriptors: Descriptors,
+    batch: Batch,
+    /// What it knows of descriptors.
+    descriptors: Descriptors,
     /// The call that returns.
-    pub call: Call,
-}
-
-/// What this CPU keeps.
-#[inline(always)]
-pub fn cpu() -> Option<&'static mut Cpu> {
-    own(&CPU, 0)
-}
-
-/// The records that wait on it.
-#[inline(always)]
-pub fn batch() -> Option<&'static mut Batch> {
-    let cpu = CPU.get_ptr_mut(0)?;
-    // SAFETY: as in `own`; the reference is to this field alone.
-    Some(unsafe { &mut (*cpu).batch })
-}
-
-/// What it knows of descriptors.
-#[inline(always)]
-pub fn descriptors() -> Option<&'static mut Descriptors> {
-    let cpu = CPU.get_ptr_mut(0)?;
-    // SAFETY: as in `own`; the reference is to this field alone.
-    Some(unsafe { &mut (*cpu).descriptors })
-}
-
-/// The call that returns on this CPU.
-#[inline(always)]
-pub fn call() -> Option<&'static mut Call> {
-    let cpu = CPU.get_ptr_mut(0)?;
-    // SAFETY: as in `own`; the reference is to this field alone.
-    Some(unsafe { &mut (*cpu).call })
-}
-
-/// The cgroup that this CPU was last asked for.
-#[inline(always)]
-pub fn asked() -> Option<&'static mut Asked> {
-    let cpu = CPU.get_ptr_mut(0)?;
-    // SAFETY: as in `own`; the reference is to this field alone.
-    Some(unsafe { &mut (*cpu).asked })
-}
-
-/// Bytes put into the ring by this CPU since it last woke the reader.
-#[inline(always)]
-pub fn unwoken_bytes() -> Option<&'static mut u64> {
-    let cpu = CPU.get_ptr_mut(0)?;
-    // SAFETY: as in `own`; the reference is to this field alone.
-    Some(unsafe { &mut (*cpu).unwoken_bytes })
+    call: Call,
 }

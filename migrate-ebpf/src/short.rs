@@ -8,9 +8,9 @@ use migrate_common::maps::{Container, mode};
 use migrate_common::record::{HEADER_BYTES, Header, Kind};
 use migrate_common::syscalls::{GroupSet, krow_flags};
 
-use crate::batch::OUTPUT_BYTES;
+use crate::batch::{self, OUTPUT_BYTES};
 use crate::kernel::{Kptr, forget, load, offset};
-use crate::maps::{Cpu, ROWS, TURNS};
+use crate::maps::{self, ROWS, TURNS};
 use crate::sys_exit::TS_COMPAT;
 use crate::{clock, clocks, container, emit, hold, payload, turns};
 
@@ -21,7 +21,7 @@ const UNUSUAL: u32 = mode::ASIDE | mode::ASKS;
 
 /// Tells of a call that returns. False: it is to take the way of all.
 #[inline(always)]
-pub fn tell(cpu: &mut Cpu, container: &Container, task: Kptr, regs: Kptr, ret: i64) -> bool {
+pub fn tell(container: &Container, task: Kptr, regs: Kptr, ret: i64) -> bool {
     let usual = container.mode & (WANTED | UNUSUAL) == WANTED && container.groups == GroupSet::ALL.bits();
     if !usual || ret < -ERANGE || load::<u32>(task, offset!(task_thread_status)) & TS_COMPAT != 0 {
         return false;
@@ -44,31 +44,28 @@ pub fn tell(cpu: &mut Cpu, container: &Container, task: Kptr, regs: Kptr, ret: i
     // SAFETY: the tasks of the slot run on this CPU, and so does this program, which is not interrupted by another of ours.
     let turn = unsafe { &*turn };
     let fd: u64 = load(regs, offset!(regs_di));
-    let Some(class) = cpu.descriptors.class(task, fd & 0xffff_ffff) else { return false };
+    let Some(class) = maps::descriptors().and_then(|descriptors| descriptors.class(task, fd & 0xffff_ffff)) else { return false };
     let now = clock::tick_ns();
     if turn.task != host_tid || turns::is_to_be_looked_at(turn, now) {
         return false;
     }
-    let batch = &mut cpu.batch;
-    batch.make_room(slot);
-    if container.mode & mode::CLOCKS != 0 && !batch.expects(load(task, offset!(task_mm))) {
+    if container.mode & mode::CLOCKS != 0 && !batch::expects(slot, load(task, offset!(task_mm))) {
         clocks::begin_readings(slot);
-        batch.make_room(slot);
     }
-    let entry = batch.open();
+    let Some(entry) = batch::begin(slot) else { return false };
     let mut len = HEADER_BYTES;
     // SAFETY: there is room for a record with as many bytes of output, 8-byte aligned, and the verifier checks that all writes are within.
     unsafe {
         if output != 0 {
             let Some(written) = payload::write_output::<OUTPUT_BYTES>(entry, load(regs, offset!(regs_si)), output) else {
-                batch.give_up();
+                batch::give_up();
                 return false;
             };
             len = written;
         }
         // Only now: where it is told otherwise it has no number yet.
         let Some(numbered) = emit::number_of(task, slot, true) else {
-            batch.give_up();
+            batch::give_up();
             return false;
         };
         entry.cast::<Header>().write(Header {
@@ -93,9 +90,9 @@ pub fn tell(cpu: &mut Cpu, container: &Container, task: Kptr, regs: Kptr, ret: i
             ],
         });
     }
-    batch.close(len);
+    batch::end(len);
     // By the word itself first, which lies near: nearly always it says no.
-    if forget(&cpu.unwoken_bytes) == 0 && container::holds(container) && emit::has_woken() {
+    if maps::unwoken_bytes().is_some_and(|unwoken| forget(unwoken) == 0) && container::holds(container) && emit::has_woken() {
         hold::if_filling();
     }
     true

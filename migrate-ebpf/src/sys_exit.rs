@@ -42,10 +42,9 @@ pub struct Call {
 #[inline(always)]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let task = task::current();
-    let Some(cpu) = maps::cpu() else { return 0 };
-    if let Some(container) = container::recording_by(&mut cpu.asked, task)
+    if let Some(container) = container::recording_of(task)
         && !container::is_aside(&container, task)
-        && !short::tell(cpu, &container, task, ctx.arg::<*const u8>(0), ctx.arg(1))
+        && !short::tell(&container, task, ctx.arg::<*const u8>(0), ctx.arg(1))
     {
         coming::present(&container);
         clocks::before_call(&container, task, load(ctx.arg::<*const u8>(0), offset!(regs_ip)));
