@@ -79,6 +79,9 @@ impl Reader {
         } else if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
             // Its output follows; the reason is filled in at the end of the program.
             tally.fail(plain(name), String::new());
+        } else if line.contains(" has been running for over ") {
+            // Said at once: one that hangs says nothing else.
+            eprintln!("{line}");
         }
     }
 
