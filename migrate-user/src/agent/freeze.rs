@@ -29,8 +29,8 @@ pub(super) struct FreezeTimes {
     pub(super) queued: u32,
 }
 
-/// Freezes the tasks between two connections inside of the container: one that nobody has accepted cannot be taken along. When they
-/// were frozen.
+/// Freezes the tasks between two connections inside of the container: one that nobody has accepted cannot be taken along. And while none
+/// is on its way through a call that the gate waits for: it could not be asked what they have. When they were frozen.
 fn freeze_tasks(recording: &Recording, namespace: &File) -> Result<Instant, Failure> {
     let (freezer, diag) = (recording.cgroup.freezer(), Diag::open_in(namespace).map_err(text)?);
     let mut left = FREEZES;
@@ -40,7 +40,12 @@ fn freeze_tasks(recording: &Recording, namespace: &File) -> Result<Instant, Fail
         left -= 1;
         // What the last one meets, the capture tells.
         if left == 0 || !diag.unix().map_err(text)?.iter().any(|socket| socket.listening && socket.receive_queue > 0) {
-            return Ok(frozen_at);
+            // A signal that was on its way to a task when it was frozen is delivered there all the same: before the log ends.
+            match recording.stopped() {
+                Ok(_) => return Ok(frozen_at),
+                Err(why) if left > 0 && why.may_answer_later() => tracing::debug!(%why, "a container is frozen again"),
+                Err(why) => return Err(format!("the tasks could not be stopped: {why}")),
+            }
         }
         freezer.thaw().map_err(text)?;
         std::thread::sleep(LET_RUN);
@@ -68,8 +73,6 @@ pub(super) fn freeze(recording: &Recording, mut mute: Option<Mute>) -> Result<Fr
         mute.set(MuteMode::Silent).map_err(text)?;
     }
     let freeze = frozen_at.elapsed();
-    // A signal that was on its way to a task when it was frozen is delivered there all the same: before the log ends.
-    recording.stopped().ok_or("the tasks could not be stopped")?;
     let begun = Instant::now();
     recording.flush(true).map_err(text)?;
     Ok((mute, stragglers, FreezeTimes { frozen_at, freeze, flush: begun.elapsed(), queued }))

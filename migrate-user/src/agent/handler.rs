@@ -85,23 +85,8 @@ async fn containers(daemon: &Daemon) -> Vec<ContainerInfo> {
     let listed = daemon.docker.list().await.unwrap_or_default();
     for (id, entry) in daemon.entries() {
         let found = listed.iter().find(|container| container.id == id);
-        let mut info = ContainerInfo {
-            name: found.map_or_else(String::new, |found| found.name.clone()),
-            image: found.map_or_else(String::new, |found| found.image.clone()),
-            id,
-            pid: 0,
-            state: ContainerState::Unrecorded,
-            owner: Owner::Here,
-            migratable: false,
-            reasons: Vec::new(),
-            records: 0,
-            log_bytes: 0,
-            encoded_bytes: 0,
-            spool_bytes: 0,
-            serial: false,
-            cpu: None,
-            rotations: 0,
-        };
+        let (name, image) = found.map(|found| (found.name.clone(), found.image.clone())).unwrap_or_default();
+        let mut info = ContainerInfo::unrecorded(id, name, image);
         match entry {
             Entry::Recorded(recording) => {
                 let state = recording.state();
@@ -159,23 +144,7 @@ async fn containers(daemon: &Daemon) -> Vec<ContainerInfo> {
             continue;
         }
         let state = if matches!(owner, Owner::InDoubt(_)) { ContainerState::Frozen } else { ContainerState::Moved };
-        all.push(ContainerInfo {
-            id: durable.container,
-            name: durable.name,
-            image: String::new(),
-            pid: 0,
-            state,
-            owner,
-            migratable: false,
-            reasons: Vec::new(),
-            records: 0,
-            log_bytes: 0,
-            encoded_bytes: 0,
-            spool_bytes: 0,
-            serial: false,
-            cpu: None,
-            rotations: 0,
-        });
+        all.push(ContainerInfo { state, owner, ..ContainerInfo::unrecorded(durable.container, durable.name, String::new()) });
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all

@@ -15,7 +15,7 @@ pub use self::groups::{GroupCount, GroupCounts};
 use self::log_thread::{Input, LogThread};
 use super::lease::Lease;
 use super::probes::{Probes, ProbesError};
-use crate::probe::gate::{Gate, GateError, GateHandle, Stopped, Tracks};
+use crate::probe::gate::{Gate, GateError, GateHandle, NoAnswer, Stopped, Tracks};
 use crate::probe::serial::{Policy, Rotations, Serial};
 use crate::ring::RingError;
 use crate::round::spool::Totals;
@@ -229,9 +229,8 @@ impl Recording {
     }
 
     /// The signals that wait for the tasks of the frozen container, and their registers.
-    #[must_use]
-    pub fn stopped(&self) -> Option<Vec<Stopped>> {
-        self.gate.as_ref()?.stopped()
+    pub fn stopped(&self) -> Result<Vec<Stopped>, NoAnswer> {
+        self.gate.as_ref().ok_or(NoAnswer::Ended)?.stopped()
     }
 
     /// What tracks the writes to the memory of its processes, as far as it is there.

@@ -65,6 +65,27 @@ struct Receiving {
     spec: Option<Spec>,
 }
 
+impl Receiving {
+    /// Nothing has come yet.
+    fn new(daemon: &Arc<Daemon>, peer: String) -> Self {
+        Self {
+            daemon: Arc::clone(daemon),
+            peer,
+            durable: None,
+            image: PathBuf::new(),
+            layer: PathBuf::new(),
+            container: None,
+            replica: None,
+            restored: None,
+            early: Early::default(),
+            comparing: None,
+            stragglers: Vec::new(),
+            inodes: InodeReport::default(),
+            spec: None,
+        }
+    }
+}
+
 async fn serve(daemon: Arc<Daemon>, stream: TcpStream, peer: String) {
     let (mut sender, mut receiver) = transport::split(stream);
     let (forward, mut messages) = tokio::sync::mpsc::channel(4);
@@ -92,17 +113,7 @@ async fn serve(daemon: Arc<Daemon>, stream: TcpStream, peer: String) {
     let mut receiving = Receiving {
         image: folder.join(format!("{}.image.tar", std::process::id())),
         layer: folder.join(format!("{}.layer.tar", std::process::id())),
-        daemon: Arc::clone(&daemon),
-        peer,
-        durable: None,
-        container: None,
-        replica: None,
-        restored: None,
-        early: Early::default(),
-        comparing: None,
-        stragglers: Vec::new(),
-        inodes: InodeReport::default(),
-        spec: None,
+        ..Receiving::new(&daemon, peer)
     };
     loop {
         while let Some(action) = target.poll_action() {
@@ -211,20 +222,10 @@ pub async fn recover(daemon: &Arc<Daemon>) {
         let (Side::Target(state), Ok(id)) = (durable.side, durable.migration()) else { continue };
         let mut target = Target::restart(id, state);
         let mut receiving = Receiving {
-            daemon: Arc::clone(daemon),
-            peer: durable.peer.clone(),
-            image: PathBuf::new(),
-            layer: PathBuf::new(),
             container: (!durable.container.is_empty()).then(|| durable.container.clone()),
-            durable: Some(durable),
-            replica: None,
-            restored: None,
-            early: Early::default(),
-            comparing: None,
-            stragglers: Vec::new(),
-            inodes: InodeReport::default(),
-            spec: None,
+            ..Receiving::new(daemon, durable.peer.clone())
         };
+        receiving.durable = Some(durable);
         while let Some(action) = target.poll_action() {
             match receiving.carry_out(action, &target).await {
                 Ok(output) => target.done(output),

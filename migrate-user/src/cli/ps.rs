@@ -102,21 +102,10 @@ mod tests {
     #[test]
     fn a_container_that_cannot_be_moved_says_why() {
         let container = ContainerInfo {
-            id: "4f1c8a9b0d1e2f".into(),
-            name: "web".into(),
-            image: "nginx:1".into(),
-            pid: 7,
             state: ContainerState::Recording,
             owner: Owner::InDoubt("h2:7077".into()),
-            migratable: false,
             reasons: vec!["volume /data".into(), "it started a thread".into()],
-            records: 1204,
-            log_bytes: 40_000,
-            encoded_bytes: 9000,
-            spool_bytes: 3000,
-            serial: false,
-            cpu: None,
-            rotations: 0,
+            ..ContainerInfo::unrecorded("4f1c8a9b0d1e2f".into(), "web".into(), "nginx:1".into())
         };
         let text = Ps { no_trunc: false }.text(&[container]);
         let line = text.lines().nth(1).unwrap();

@@ -294,7 +294,9 @@ impl Recorder {
         &self.missed_before
     }
 
-    pub(super) const fn options(&self) -> &Options {
+    /// What it was loaded with, but for what this kernel does not allow.
+    #[must_use]
+    pub const fn options(&self) -> &Options {
         &self.options
     }
 

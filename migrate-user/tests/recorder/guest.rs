@@ -55,6 +55,9 @@ pub fn at<T: ?Sized>(place: &mut T) -> u64 {
     std::ptr::from_mut(place).cast::<u8>() as u64
 }
 
+/// How many programs `gated-starter` starts.
+pub const STARTED: u32 = 60;
+
 fn mark(n: u64) {
     call(libc::SYS_getppid, &[MARK, n]);
 }
@@ -119,6 +122,7 @@ fn run(guest: &str) -> i32 {
         "gated-alone" => alone(),
         "gated-shared" => shared(),
         "gated-opener" => opener(),
+        "gated-starter" => starter(),
         "computing" => computing(),
         "ten-million" => storm(4, 2_500_000),
         "storm" => storm(8, 100_000),
@@ -268,6 +272,22 @@ fn family() -> i32 {
     }
     std::thread::spawn(|| mark(3)).join().expect("the thread only marks");
     42
+}
+
+/// Programs that are started one after the other.
+fn starter() {
+    for _ in 0..STARTED {
+        // SAFETY: fork in a process with one thread; pointers of live strings and arrays.
+        unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                let exe = c"/bin/true";
+                libc::execve(exe.as_ptr(), [exe.as_ptr(), std::ptr::null()].as_ptr(), [std::ptr::null()].as_ptr());
+                libc::_exit(126);
+            }
+            call(libc::SYS_wait4, &[child as u64, 0, 0, 0]);
+        }
+    }
 }
 
 /// A sleep that a stop interrupts, so that it goes on as `restart_syscall`; its parent stops and continues it.

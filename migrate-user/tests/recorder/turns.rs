@@ -1,9 +1,9 @@
 //! Guests whose tasks share memory, and so take turns on one CPU.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
-use migrate::probe::gate::{Gate, GateEvent, Tracks};
+use migrate::probe::gate::{Gate, GateEvent, GateHandle, NoAnswer, Tracks};
 use migrate::probe::serial::{Host, Policy, Rotations, Serial};
 use migrate::probe::{Options, Recorder};
 use migrate::record::{Record, RecordRef};
@@ -14,7 +14,7 @@ use migrate_common::record::{BATCH, Kind, flags};
 
 use crate::container::{Cgroup, Log, start, unable};
 use crate::gated::first_task;
-use crate::guest::MARK;
+use crate::guest::{MARK, STARTED};
 
 /// Guests that shared a CPU would be put behind each other.
 fn one_at_a_time() -> MutexGuard<'static, ()> {
@@ -49,11 +49,17 @@ struct Running<'a> {
     slot: u32,
     init: i32,
     tracks: &'a Tracks,
+    group: &'a Cgroup,
+    gate: &'a GateHandle,
 }
 
 /// As [`run`]; `watch` is called while the guest runs.
 fn watched(guest: &str, policy: Policy, watch: impl FnOnce(Running<'_>)) -> Outcome {
-    let recorder = Arc::new(Recorder::load(Options { hold: true, ..Options::default() }).unwrap());
+    watched_with(Options::default(), guest, policy, watch)
+}
+
+fn watched_with(options: Options, guest: &str, policy: Policy, watch: impl FnOnce(Running<'_>)) -> Outcome {
+    let recorder = Arc::new(Recorder::load(Options { hold: true, ..options }).unwrap());
     let counting = Arc::clone(&recorder);
     let drain =
         Drain::start(recorder.take_ring().unwrap(), Box::new(counting), Box::new(|_| {}), DrainOptions::default()).unwrap();
@@ -69,14 +75,17 @@ fn watched(guest: &str, policy: Policy, watch: impl FnOnce(Running<'_>)) -> Outc
     let (holding, turns) = (Arc::clone(&recorder), Arc::clone(&serial));
     let tracks = Arc::new(Tracks::default());
     let tracking = Arc::clone(&tracks);
+    let (seized, handle) = mpsc::channel();
     let gate = std::thread::spawn(move || {
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&events);
-        let (gate, _handle) = Gate::seize(init, false, move |event| heard.lock().unwrap().push((event, limit()))).unwrap();
+        let (gate, handle) = Gate::seize(init, false, move |event| heard.lock().unwrap().push((event, limit()))).unwrap();
+        seized.send(handle).unwrap();
         gate.holding(holding).taking_turns(turns).tracking(slot, tracking).run().unwrap();
         std::mem::take(&mut *events.lock().unwrap())
     });
-    watch(Running { recorder: &recorder, slot, init, tracks: &tracks });
+    let handle = handle.recv().unwrap();
+    watch(Running { recorder: &recorder, slot, init, tracks: &tracks, group: &group, gate: &handle });
     let status = launcher.wait_with_output().unwrap().status;
     assert!(status.success(), "{guest}: {status}");
     let events = gate.join().unwrap();
@@ -345,4 +354,40 @@ fn what_tracks_a_process_is_opened_when_it_begins_its_first_thread_or_is_asked_a
     assert!(alone, "it was asked while it had one task");
     check_descriptors(&outcome);
     assert!(outcome.rotations.at_calls < 100, "{:?}", outcome.rotations);
+}
+
+/// A container that is frozen while a program starts in it: the gate, which has that program make calls, cannot be asked until it is
+/// thawed, says so at once, and goes on afterwards as if nothing had been.
+#[test]
+fn a_gate_that_waits_for_a_frozen_task_says_so_and_answers_when_it_has_run_on() {
+    if let Some(why) = unable() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let _one = one_at_a_time();
+    let (mut answered, mut busy, mut clocks) = (0, 0, false);
+    let options = Options { clocks: true, ..Options::default() };
+    let outcome = watched_with(options, "gated-starter", Policy::Auto, |running| {
+        clocks = running.recorder.options().clocks;
+        let freezer = cgroup::Cgroup::at(running.group.path()).freezer();
+        loop {
+            freezer.freeze().unwrap();
+            match running.gate.stopped() {
+                Ok(stopped) => answered += usize::from(!stopped.is_empty()),
+                Err(NoAnswer::Busy) => busy += 1,
+                // The guest has come to its end.
+                Err(NoAnswer::Ended) => break,
+                Err(NoAnswer::Late) => panic!("neither an answer nor why there is none"),
+            }
+            freezer.thaw().unwrap();
+        }
+        freezer.thaw().unwrap();
+    });
+    println!("{answered} answers; busy {busy} times");
+    assert!(answered > 0);
+    // Else the gate has programs make no calls.
+    assert!(busy > 0 || !clocks);
+    assert_eq!(outcome.objections, [""; 0]);
+    let execs = of_kind(&outcome.records, Kind::Exec).len();
+    assert_eq!(execs, 1 + STARTED as usize);
 }

@@ -116,25 +116,15 @@ fn many(number: usize, one: &str, more: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::api::{CheckState, Owner};
+    use crate::agent::api::CheckState;
 
     fn known() -> ContainerInfo {
         ContainerInfo {
-            id: "4f".into(),
-            name: "web".into(),
-            image: "web".into(),
             pid: 7,
             state: ContainerState::Recording,
-            owner: Owner::Here,
             migratable: true,
-            reasons: Vec::new(),
             records: 12,
-            log_bytes: 0,
-            encoded_bytes: 0,
-            spool_bytes: 0,
-            serial: false,
-            cpu: None,
-            rotations: 0,
+            ..ContainerInfo::unrecorded("4f".into(), "web".into(), "web".into())
         }
     }
 

@@ -74,8 +74,12 @@ fn capture(recording: &Recording, inodes: Inodes, stragglers: Option<&mut Stragg
     };
     let waits = cutover::waits(&recording.probes.recorder, &recording.cgroup)?;
     // A task that was on its way through a call of the gate's when it was frozen keeps that waiting: it has to run on.
-    let Some(stopped) = recording.stopped() else {
-        return Ok(Captured::NotNow("the signals that wait could not be read: a program is just being started".to_owned()));
+    let stopped = match recording.stopped() {
+        Ok(stopped) => stopped,
+        Err(why) if why.may_answer_later() => {
+            return Ok(Captured::NotNow(format!("the signals that wait could not be read: {why}")));
+        }
+        Err(why) => return Err(format!("the signals that wait could not be read: {why}")),
     };
     let registers;
     (snapshot.signals, registers) = stopped.into_iter().map(|task| (task.signals, task.registers)).unzip();

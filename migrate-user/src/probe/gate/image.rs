@@ -7,7 +7,7 @@ use crate::probe::serial::Policy;
 use crate::record::Record;
 use crate::sys::auxv;
 use crate::sys::mappings;
-use crate::sys::ptrace::{self, Pid, Resume, Stop, Wait, Waited};
+use crate::sys::ptrace::{self, Pid, Resume, Stop, Waited};
 use migrate_common::clocks::CODE;
 use migrate_common::record::{HEADER_BYTES, Header, Kind};
 use std::io;
@@ -52,12 +52,12 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         }
         // Behind the call its registers are its own.
         ptrace::resume(pid, Resume::Syscall, 0)?;
-        match ptrace::wait(Wait::For(pid), false) {
+        match self.lone.wait(pid) {
             Ok(Waited::Stopped(_, Stop::Syscall)) => {}
             Ok(Waited::Stopped(_, stop)) => return self.ended_at_exec(pid, stop),
             _ => return Err(ptrace::PtraceError::gone(pid)),
         }
-        let installed = Standing::of(pid, self.fate).and_then(|standing| {
+        let installed = Standing::of(pid, self.fate, &self.lone).and_then(|standing| {
             standing.aside(&recorder, slot, |standing| {
                 let write = |addr, bytes: &[u8]| Ok(ptrace::write_memory(pid, addr, bytes)?);
                 clocks::install(pid, Side::Source, |nr, args| standing.call(nr, args), write)

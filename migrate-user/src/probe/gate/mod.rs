@@ -22,6 +22,7 @@
 
 mod ends;
 mod image;
+mod lone;
 mod pending;
 mod place;
 mod serialise;
@@ -29,7 +30,7 @@ mod signals;
 mod standing;
 mod track;
 
-pub use pending::{GateHandle, Stopped};
+pub use pending::{GateHandle, NoAnswer, Stopped};
 pub(super) use place::returns;
 pub use signals::HOLD_BOUND;
 pub use track::Tracks;
@@ -40,6 +41,7 @@ use crate::record::Record;
 use crate::sys::ptrace::{self, Fate, Pid, Resume, Stop, Wait, Waited};
 use crate::verify::EndPrint;
 use ends::Ends;
+use lone::LoneWaits;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet};
 use pending::{BELL, Question, hear};
 use signals::Task;
@@ -88,6 +90,7 @@ pub struct Gate<F> {
     fate: Fate,
     tell: F,
     questions: mpsc::Receiver<Question>,
+    lone: LoneWaits,
     /// Whose programs hold tasks.
     recorder: Option<Arc<Recorder>>,
     /// Tasks that are held while the ring is drained, and since when.
@@ -113,11 +116,14 @@ impl<F: FnMut(GateEvent)> Gate<F> {
         let fate = if ends { Fate::Witnessed } else { Fate::RunOn };
         ptrace::seize(init, fate)?;
         let (ask, questions) = mpsc::channel();
+        let lone = LoneWaits::default();
+        let handle = GateHandle { questions: ask, lone: lone.clone(), thread: nix::sys::pthread::pthread_self() };
         let gate = Self {
             tasks: HashMap::from([(init, Task::default())]),
             fate,
             tell,
             questions,
+            lone,
             recorder: None,
             paused: HashMap::new(),
             serial: None,
@@ -126,7 +132,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
             shared: false,
             ends: Ends::new(ends),
         };
-        Ok((gate, GateHandle { questions: ask, thread: nix::sys::pthread::pthread_self() }))
+        Ok((gate, handle))
     }
 
     /// Holds tasks for the recorder when its ring fills up.

@@ -1,6 +1,7 @@
 //! What the tasks of a frozen container have that only their tracer can read: the signals that wait for them, and their registers.
 //! Asked for from another thread.
 
+use super::lone::LoneWaits;
 use super::{Gate, GateEvent, TICK};
 use crate::golive::Bytes;
 use crate::golive::signals::{self, PendingSignals};
@@ -14,8 +15,10 @@ use std::time::{Duration, Instant};
 
 /// How long a frozen task may take to stop for the tracer.
 const STOP_BOUND: Duration = Duration::from_millis(50);
-/// How long the gate may take to answer: it cannot while a task that it has make a call is frozen on the way.
+/// How long the gate may take to answer.
 const ANSWER_BOUND: Duration = Duration::from_secs(1);
+/// How long it may wait for one task alone before that counts as frozen on the way.
+const LONE_BOUND: Duration = Duration::from_millis(5);
 /// The signal that takes a gate's thread out of its wait. Its handler does nothing.
 pub(super) const BELL: Signal = Signal::SIGURG;
 
@@ -29,6 +32,26 @@ pub struct Stopped {
     pub registers: TaskRegisters,
 }
 
+/// Why a gate does not say what the tasks of a frozen container have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAnswer {
+    /// They have to run on before they can be asked again.
+    #[error("a task was frozen on its way through a call that its tracer waits for, as at a program's start")]
+    Busy,
+    #[error("their tracer has not answered in time")]
+    Late,
+    #[error("their tracer has ended")]
+    Ended,
+}
+
+impl NoAnswer {
+    /// Whether it may answer when the container has run on.
+    #[must_use]
+    pub const fn may_answer_later(self) -> bool {
+        !matches!(self, Self::Ended)
+    }
+}
+
 /// Asks for what the tasks have.
 #[derive(Debug)]
 pub(super) struct Question(pub(super) mpsc::Sender<Vec<Stopped>>);
@@ -37,28 +60,36 @@ pub(super) struct Question(pub(super) mpsc::Sender<Vec<Stopped>>);
 #[derive(Debug)]
 pub struct GateHandle {
     pub(super) questions: mpsc::Sender<Question>,
+    pub(super) lone: LoneWaits,
     pub(super) thread: nix::sys::pthread::Pthread,
 }
 
 impl GateHandle {
     /// What the tasks of a frozen container have. Tasks that do not stop for the gate, as in vfork, are left out.
     ///
-    /// `None`: the gate has ended.
-    #[must_use]
-    pub fn stopped(&self) -> Option<Vec<Stopped>> {
+    /// # Errors
+    /// [`NoAnswer`].
+    pub fn stopped(&self) -> Result<Vec<Stopped>, NoAnswer> {
         let (answer, pending) = mpsc::channel();
-        self.questions.send(Question(answer)).ok()?;
-        let until = Instant::now() + ANSWER_BOUND;
-        while Instant::now() < until {
+        self.questions.send(Question(answer)).map_err(|_| NoAnswer::Ended)?;
+        let begun = Instant::now();
+        let mut lone = (None, begun);
+        while begun.elapsed() < ANSWER_BOUND {
             // Again and again: the bell may ring just before the wait begins.
-            nix::sys::pthread::pthread_kill(self.thread, BELL).ok()?;
+            nix::sys::pthread::pthread_kill(self.thread, BELL).map_err(|_| NoAnswer::Ended)?;
             match pending.recv_timeout(TICK) {
-                Ok(pending) => return Some(pending),
+                Ok(pending) => return Ok(pending),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(NoAnswer::Ended),
+            }
+            let now = self.lone.current();
+            if now.is_none() || now != lone.0 {
+                lone = (now, Instant::now());
+            } else if lone.1.elapsed() >= LONE_BOUND {
+                return Err(NoAnswer::Busy);
             }
         }
-        None
+        Err(NoAnswer::Late)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Gate, GateEvent};
 use crate::probe::serial::{Policy, Serial, SerialError};
 use crate::sys::kcmp;
-use crate::sys::ptrace::{self, Pid, Stop, Wait, Waited};
+use crate::sys::ptrace::{self, Pid, Stop, Waited};
 use migrate_common::maps::hold;
 use std::sync::Arc;
 use std::time::Instant;
@@ -76,7 +76,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
 
     /// Waits for the stop of a task that has not moved yet. False: it ends instead.
     fn first_stop(&mut self, child: Pid) -> bool {
-        match ptrace::wait(Wait::For(child), false) {
+        match self.lone.wait(child) {
             Ok(Waited::Stopped(_, Stop::Event)) => true,
             // Killed before it has moved.
             Ok(Waited::Stopped(_, Stop::Exiting)) => {

@@ -3,8 +3,9 @@
 //! The task stands still outside of a call. It is set aside meanwhile ([`Aside`]): neither the calls nor its turns are recorded. Its signals
 //! are blocked, its seccomp filters do not count, and afterwards it stands exactly as before.
 
+use super::lone::LoneWaits;
 use crate::probe::{Aside, Recorder};
-use crate::sys::ptrace::{self, Fate, Pid, Regs, Resume, Stop, Wait, Waited};
+use crate::sys::ptrace::{self, Fate, Pid, Regs, Resume, Stop, Waited};
 use crate::sys::syscall_instruction;
 use std::io;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ impl From<io::Error> for Failed {
 #[derive(Debug)]
 pub(super) struct Standing {
     pid: Pid,
+    lone: LoneWaits,
     regs: Regs,
     mask: u64,
     fate: Fate,
@@ -56,10 +58,10 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    pub(super) fn of(pid: Pid, fate: Fate) -> Result<Self, Failed> {
+    pub(super) fn of(pid: Pid, fate: Fate, lone: &LoneWaits) -> Result<Self, Failed> {
         let (regs, mask) = (ptrace::regs(pid)?, ptrace::sigmask(pid)?);
         let instruction = syscall_instruction::find(pid).map_err(Failed::Refused)?;
-        Ok(Self { pid, regs, mask, fate, instruction, stop_signal: false, group_stop: false })
+        Ok(Self { pid, lone: lone.clone(), regs, mask, fate, instruction, stop_signal: false, group_stop: false })
     }
 
     /// Lets the task make calls, by [`Standing::call`]. Afterwards it stands as before, unless it is gone.
@@ -107,7 +109,7 @@ impl Standing {
     fn go_to_boundary(&mut self) -> Result<(), Failed> {
         loop {
             ptrace::resume(self.pid, Resume::Syscall, 0)?;
-            match ptrace::wait(Wait::For(self.pid), false) {
+            match self.lone.wait(self.pid) {
                 Ok(Waited::Stopped(_, Stop::Syscall)) => return Ok(()),
                 Ok(Waited::Stopped(_, Stop::Signal(_))) => self.stop_signal = true,
                 Ok(Waited::Stopped(_, Stop::Group(_) | Stop::Event)) => self.group_stop = true,

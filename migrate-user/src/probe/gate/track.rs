@@ -82,7 +82,7 @@ impl<F: FnMut(GateEvent)> Gate<F> {
     /// Has a task that stands still, and which no other of its process can look over the shoulder, open what tracks it.
     pub(super) fn track(&mut self, pid: Pid, tgid: Pid) {
         let (Some((slot, tracks)), Some(recorder)) = (self.tracks.clone(), self.recorder.clone()) else { return };
-        let opened = Standing::of(pid, self.fate)
+        let opened = Standing::of(pid, self.fate, &self.lone)
             .and_then(|standing| standing.aside(&recorder, slot, |standing| open_and_close(standing, tgid)));
         match opened {
             Ok(writes) => tracks.insert(tgid, writes),

@@ -84,6 +84,30 @@ pub struct ContainerInfo {
     pub rotations: u64,
 }
 
+impl ContainerInfo {
+    /// One of which no more is known than its names.
+    #[must_use]
+    pub const fn unrecorded(id: String, name: String, image: String) -> Self {
+        Self {
+            id,
+            name,
+            image,
+            pid: 0,
+            state: ContainerState::Unrecorded,
+            owner: Owner::Here,
+            migratable: false,
+            reasons: Vec::new(),
+            records: 0,
+            log_bytes: 0,
+            encoded_bytes: 0,
+            spool_bytes: 0,
+            serial: false,
+            cpu: None,
+            rotations: 0,
+        }
+    }
+}
+
 /// What the agent says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentStatus {
