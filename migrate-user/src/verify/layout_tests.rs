@@ -172,9 +172,7 @@ fn process_without_its_first_task(page: &Mapped) -> (nix::unistd::Pid, i32) {
         }
         nix::unistd::ForkResult::Parent { child } => {
             for _ in 0..1_000_000 {
-                let tasks = std::fs::read_dir(format!("/proc/{child}/task")).unwrap();
-                let numbers = tasks.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-                let other = { numbers }.find(|number| *number != child.as_raw());
+                let other = { crate::sys::threads::of(child.as_raw()) }.find(|number| *number != child.as_raw());
                 if let Some(other) = other
                     && crate::sys::ptrace::is_zombie(child.as_raw()).unwrap()
                 {

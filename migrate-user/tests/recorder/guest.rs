@@ -252,7 +252,7 @@ fn scattered() {
 /// A child that dies of a signal that it handles first, a thread-like child, and an exec.
 fn family() -> i32 {
     extern "C" fn handler(_signal: i32) {}
-    // SAFETY: a handler that does nothing; fork and exec in a process with one thread; pointers of live strings and arrays.
+    // SAFETY: a handler that does nothing; fork and exec in a process with one thread.
     unsafe {
         libc::signal(libc::SIGUSR1, handler as *const () as usize);
         let child = libc::fork();
@@ -264,9 +264,7 @@ fn family() -> i32 {
         #[expect(deprecated, reason = "the child only executes another program, as vfork(2) wants; that is what is tested")]
         let child = libc::vfork();
         if child == 0 {
-            let exe = c"/bin/true";
-            libc::execve(exe.as_ptr(), [exe.as_ptr(), std::ptr::null()].as_ptr(), [std::ptr::null()].as_ptr());
-            libc::_exit(126);
+            enter_true();
         }
         call(libc::SYS_wait4, &[child as u64, 0, 0, 0]);
     }
@@ -274,16 +272,22 @@ fn family() -> i32 {
     42
 }
 
+/// Becomes another program.
+fn enter_true() -> ! {
+    let exe = c"/bin/true";
+    // SAFETY: pointers of live strings and arrays; when it returns it has failed.
+    unsafe { libc::execve(exe.as_ptr(), [exe.as_ptr(), std::ptr::null()].as_ptr(), [std::ptr::null()].as_ptr()) };
+    exit(126);
+}
+
 /// Programs that are started one after the other.
 fn starter() {
     for _ in 0..STARTED {
-        // SAFETY: fork in a process with one thread; pointers of live strings and arrays.
+        // SAFETY: fork in a process with one thread.
         unsafe {
             let child = libc::fork();
             if child == 0 {
-                let exe = c"/bin/true";
-                libc::execve(exe.as_ptr(), [exe.as_ptr(), std::ptr::null()].as_ptr(), [std::ptr::null()].as_ptr());
-                libc::_exit(126);
+                enter_true();
             }
             call(libc::SYS_wait4, &[child as u64, 0, 0, 0]);
         }

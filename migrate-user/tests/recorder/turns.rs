@@ -9,7 +9,7 @@ use migrate::probe::{Options, Recorder};
 use migrate::record::{Record, RecordRef};
 use migrate::ring::{Drain, DrainOptions};
 use migrate::sys::affinity::{self, CpuSet};
-use migrate::sys::{cgroup, cgroup_trees, release};
+use migrate::sys::{cgroup, cgroup_trees, release, threads};
 use migrate_common::record::{BATCH, Kind, flags};
 
 use crate::container::{Cgroup, Log, start, unable};
@@ -347,8 +347,7 @@ fn what_tracks_a_process_is_opened_when_it_begins_its_first_thread_or_is_asked_a
             std::thread::yield_now();
         }
         running.recorder.ask_for(running.slot, &[running.init.unsigned_abs()]).unwrap();
-        let tasks = || std::fs::read_dir(format!("/proc/{}/task", running.init)).map_or(0, Iterator::count);
-        alone = wait_tracked(&running) && tasks() == 1;
+        alone = wait_tracked(&running) && threads::of(running.init).count() == 1;
         running.recorder.ask_for(running.slot, &[]).unwrap();
     });
     assert!(alone, "it was asked while it had one task");

@@ -76,10 +76,10 @@ fn capture(recording: &Recording, inodes: Inodes, stragglers: Option<&mut Stragg
     // A task that was on its way through a call of the gate's when it was frozen keeps that waiting: it has to run on.
     let stopped = match recording.stopped() {
         Ok(stopped) => stopped,
-        Err(why) if why.may_answer_later() => {
-            return Ok(Captured::NotNow(format!("the signals that wait could not be read: {why}")));
+        Err(error) => {
+            let why = format!("the signals that wait could not be read: {error}");
+            return if error.may_answer_later() { Ok(Captured::NotNow(why)) } else { Err(why) };
         }
-        Err(why) => return Err(format!("the signals that wait could not be read: {why}")),
     };
     let registers;
     (snapshot.signals, registers) = stopped.into_iter().map(|task| (task.signals, task.registers)).unzip();
